@@ -1,0 +1,27 @@
+// Package plan compares the cluster that is there with the cluster that is
+// wanted, and lists the steps that turn the first into the second.
+//
+// The package is pure. It opens no file and no socket and takes no context, and
+// the same two states always give the same plan. A plan is therefore plain data:
+// it can be printed, reviewed, stored and compared with a golden file. Package
+// apply carries it out.
+package plan
+
+import "github.com/tenks/tenks/internal/cluster"
+
+// Plan is a list of stages. A stage begins when the one before has ended; the
+// steps in a stage do not depend on each other.
+type Plan struct {
+	Cluster string
+	Stages  []Stage
+	Unknown []cluster.Unknown // for whose objects nothing is planned
+}
+
+// Stage is a group of steps that may be carried out side by side.
+type Stage struct {
+	Name  string // "create nodes"
+	Steps []Step
+}
+
+// Empty tells whether there is nothing to do.
+func (p Plan) Empty() bool { return len(p.Stages) == 0 }
