@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,8 @@ var (
 	ErrBusy = errors.New("a power change is under way")
 	// ErrOff: the action needs a machine that is on.
 	ErrOff = errors.New("the machine is off")
+	// ErrUnknown: whether the machine is on is not known at the moment.
+	ErrUnknown = errors.New("the power state is not known")
 	// ErrUnsupported: this hardware cannot do that, now or ever.
 	ErrUnsupported = errors.New("not supported by this machine")
 )
@@ -71,6 +74,10 @@ type Boot struct {
 	Device     Device `json:"device"`
 	Persistent bool   `json:"persistent"` // every boot from now on, not just the next
 	EFI        bool   `json:"efi"`        // the one who set it asked for a UEFI boot
+
+	// Extra is the rest of what the protocol that set it wants to read back
+	// (IPMI: the lesser boot flags). It has no effect.
+	Extra [4]byte `json:"extra,omitzero"`
 }
 
 // Action is a change of power.
@@ -112,7 +119,7 @@ type Machine struct {
 	hw    Hardware
 	store Store
 
-	power sync.Mutex // held while the power changes
+	busy atomic.Bool // a power change is under way
 
 	mu     sync.Mutex
 	memory Memory
@@ -129,30 +136,32 @@ func New(id Identity, hw Hardware, store Store) (*Machine, error) {
 }
 
 // On tells whether the machine is on. It answers at once, also while the power
-// changes: then with what is true at that moment.
-func (m *Machine) On() (bool, error) { return m.hw.On() }
-
-// Busy tells whether a power change is under way.
-func (m *Machine) Busy() bool {
-	if !m.power.TryLock() {
-		return true
+// changes: then with what is true at that moment. Errors wrap [ErrUnknown].
+func (m *Machine) On() (bool, error) {
+	on, err := m.hw.On()
+	if err != nil {
+		return false, fmt.Errorf("machine %s: %w: %w", m.Identity.Name, ErrUnknown, err)
 	}
-	m.power.Unlock()
-	return false
+	return on, nil
 }
 
+// Busy tells whether a power change is under way.
+func (m *Machine) Busy() bool { return m.busy.Load() }
+
 // Do changes the power and returns when it has changed. While another change
-// is under way it returns [ErrBusy] and does nothing.
+// is under way it returns [ErrBusy] and does nothing; while it is not known
+// whether the machine is on it returns [ErrUnknown] and does nothing.
 //
 // A boot override is applied by the actions that boot the machine (on, cycle,
-// reset); one that is not persistent is forgotten when such an action succeeded.
+// reset); one that is not persistent is forgotten when such an action succeeded,
+// and stays when it failed.
 func (m *Machine) Do(ctx context.Context, a Action) error {
-	if !m.power.TryLock() {
+	if !m.busy.CompareAndSwap(false, true) {
 		return ErrBusy
 	}
-	defer m.power.Unlock()
+	defer m.busy.Store(false)
 
-	on, err := m.hw.On()
+	on, err := m.On()
 	if err != nil {
 		return err
 	}
@@ -194,7 +203,9 @@ func (m *Machine) Do(ctx context.Context, a Action) error {
 // boot starts the machine with how, and forgets an override that was for one
 // boot only, unless a new one has been set meanwhile.
 func (m *Machine) boot(ctx context.Context, how func(context.Context, Boot) error) error {
-	used, _ := m.Override()
+	m.mu.Lock()
+	used, _ := m.valid()
+	m.mu.Unlock()
 	b := Boot{}
 	if used != nil {
 		b = *used
@@ -210,7 +221,12 @@ func (m *Machine) boot(ctx context.Context, how func(context.Context, Boot) erro
 	if m.memory.Override != used {
 		return nil
 	}
-	return m.remember(Memory{})
+	// It has been used, whatever the store says.
+	m.memory = Memory{}
+	if err := m.store.Save(m.memory); err != nil {
+		return fmt.Errorf("machine %s: booted, but its boot override could not be removed: %w", m.Identity.Name, err)
+	}
+	return nil
 }
 
 // Override returns the boot override, and until when it is valid (zero: until
@@ -218,6 +234,16 @@ func (m *Machine) boot(ctx context.Context, how func(context.Context, Boot) erro
 func (m *Machine) Override() (*Boot, time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	b, until := m.valid()
+	if b != nil {
+		c := *b
+		b = &c
+	}
+	return b, until
+}
+
+// valid is Override without the lock, and without a copy.
+func (m *Machine) valid() (*Boot, time.Time) {
 	if u := m.memory.ValidUntil; !u.IsZero() && time.Now().After(u) {
 		return nil, time.Time{}
 	}
@@ -237,6 +263,23 @@ func (m *Machine) SetOverride(b *Boot, valid time.Duration) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.remember(mem)
+}
+
+// KeepOverride gives an override that would lapse a new time: valid from now,
+// or, if valid is 0, until it is used or changed. It does nothing if there is
+// no override, or if it does not lapse.
+func (m *Machine) KeepOverride(valid time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b, until := m.valid()
+	if b == nil || until.IsZero() {
+		return nil
+	}
+	mem := Memory{Override: b}
+	if valid > 0 {
+		mem.ValidUntil = time.Now().Add(valid)
+	}
 	return m.remember(mem)
 }
 
