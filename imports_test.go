@@ -17,7 +17,7 @@ var mayImport = map[string]string{
 	"provider/libvirt": "cluster machine provider hint", "provider/synthetic": "cluster machine provider hint",
 	"provider/providertest": "cluster machine provider",
 	"network":               "cluster", "network/bridge": "cluster network hint", "network/networktest": "cluster network",
-	"hypervisor":       "cluster plan",
+	"hypervisor": "cluster plan", "hypervisor/hypervisortest": "cluster plan hypervisor",
 	"hypervisor/local": "cluster plan hypervisor provider network bmc/deploy hint",
 	"bmc/ipmi":         "machine bmc/ipmi/wire", "bmc": "machine bmc/ipmi hint", "bmc/deploy": "cluster bmc hint",
 	"enrol": "cluster plan", "enrol/ironic": "cluster plan enrol hint", "enrol/enroltest": "cluster plan enrol",

@@ -53,15 +53,19 @@ func LinkName(plain string) string {
 	return plain[:6] + "-" + hex.EncodeToString(sum[:4])
 }
 
-// LinkGroup is the link group (IFLA_GROUP) of the cluster's links. It is never
-// 0, the group of all links that nobody has put in one.
+// LinkGroup is the link group (IFLA_GROUP) of the cluster's links: bit 30 is
+// set, and 30 bits of a hash. It is never 0, the group of all links that nobody
+// has put in one, and never more than ip(8) can write.
 func LinkGroup(cluster string) uint32 {
 	sum := sha256.Sum256([]byte("group\x00" + cluster))
-	return binary.BigEndian.Uint32(sum[:]) | 0x4000_0000
+	return binary.BigEndian.Uint32(sum[:])&0x3fff_ffff | 0x4000_0000
 }
 
 // PoolName is the name of the cluster's storage pool.
 func PoolName(cluster string) string { return "tenks-" + cluster }
+
+// PoolUUID is the UUID of the cluster's storage pool, and its mark.
+func PoolUUID(cluster string) string { return UUID(cluster, "pool", PoolName(cluster)) }
 
 // PasswordMark shows that a password has changed without giving it away: Ironic
 // never tells a password, so the mark is stored beside it. Two bytes of a hash

@@ -28,7 +28,7 @@ func Add(err error, format string, args ...any) error {
 // into errors that [errors.Join] put together: use [Each] for those.
 func Of(err error) string {
 	for err != nil {
-		if h, ok := err.(*hinted); ok {
+		if h, ok := err.(*hinted); ok { //nolint:errorlint // the loop unwraps, and stops at joined errors
 			return h.text
 		}
 		err = errors.Unwrap(err)

@@ -28,6 +28,10 @@ type Worker interface {
 	// interrupted at any point and made again.
 	Do(ctx context.Context, clusterName string, s plan.Step) error
 
+	// Tidy removes what is kept here for a cluster that has nothing left on
+	// this hypervisor. If something is left, or unknown, it does nothing.
+	Tidy(ctx context.Context, clusterName string) error
+
 	// Lock keeps every other run of Tenks from changing the cluster on this
 	// hypervisor until release is called or the program ends, however it
 	// ends. If it is held, the error is a [*LockedError].

@@ -7,7 +7,11 @@
 // apply carries it out.
 package plan
 
-import "github.com/tenks/tenks/internal/cluster"
+import (
+	"strings"
+
+	"github.com/tenks/tenks/internal/cluster"
+)
 
 // Plan is a list of stages. A stage begins when the one before has ended; the
 // steps in a stage do not depend on each other.
@@ -25,3 +29,38 @@ type Stage struct {
 
 // Empty tells whether there is nothing to do.
 func (p Plan) Empty() bool { return len(p.Stages) == 0 }
+
+// Service is what the bare metal service is called where a hypervisor's name
+// would stand.
+const Service = "ironic"
+
+// String is the plan as text, a line for each change, with no secrets.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, st := range p.Stages {
+		b.WriteString(st.Name + ":\n")
+		for _, s := range st.Steps {
+			for _, c := range s.Changes() {
+				b.WriteString("  " + place(s.Where()) + ": " + c.String() + "\n")
+			}
+		}
+	}
+	if p.Empty() {
+		b.WriteString("nothing to do\n")
+	}
+	for _, u := range p.Unknown {
+		b.WriteString("unknown: " + place(u.Hypervisor))
+		if u.Provider != "" {
+			b.WriteString(": " + u.Provider)
+		}
+		b.WriteString(": " + u.Cause + "\n")
+	}
+	return b.String()
+}
+
+func place(hypervisor string) string {
+	if hypervisor == "" {
+		return Service
+	}
+	return hypervisor
+}

@@ -18,9 +18,13 @@ type Step interface {
 	step()
 }
 
-// The steps.
+// These are the steps.
 type (
-	CreatePool struct{ Pool cluster.Pool } // or complete it
+	// CreatePool makes a pool, or completes it.
+	CreatePool struct {
+		Pool   cluster.Pool
+		Reason string // why it is completed; empty: it is new
+	}
 	DeletePool struct{ Pool cluster.Pool }
 
 	CreateNetwork struct{ Network cluster.Network }
@@ -31,6 +35,7 @@ type (
 	CreateTaps struct {
 		Hypervisor string
 		Taps       []cluster.Tap
+		Old        []cluster.Tap // those of Taps that are there, in a wrong bridge or in none
 	}
 	DeleteTaps struct {
 		Hypervisor string
@@ -59,7 +64,11 @@ type (
 	RememberCloud struct{ Cloud cluster.Cloud }
 	ForgetCloud   struct{ Cloud cluster.Cloud }
 
-	Enrol           struct{ Enrolment cluster.Enrolment } // or complete it, up to the wanted state
+	// Enrol enrols a node, or completes that, up to the wanted state.
+	Enrol struct {
+		Enrolment cluster.Enrolment
+		Reason    string // why it is completed; empty: it is new
+	}
 	UpdateEnrolment struct{ Old, New cluster.Enrolment }
 	Unenrol         struct{ Enrolment cluster.Enrolment }
 )
