@@ -131,16 +131,22 @@ func (d disk) on(clusterName, name string) (bool, error) {
 }
 
 func (d disk) define(clusterName string, n cluster.Node) error {
-	if err := d.make(clusterName); err != nil {
-		return err
-	}
 	text, err := json.Marshal(defined(n))
 	if err != nil {
 		return err
 	}
-	return d.in(clusterName, n.Name, func(root *os.Root) error {
-		return replace(root, n.Name+definition, append(text, '\n'))
-	})
+	for range 10 { // whoever deletes the last node at this moment removes the folder
+		err = d.make(clusterName)
+		if err == nil {
+			err = d.in(clusterName, n.Name, func(root *os.Root) error {
+				return replace(root, n.Name+definition, append(text, '\n'))
+			})
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoNode) {
+			break
+		}
+	}
+	return err
 }
 
 // make makes the cluster's folder and ours in it, whatever of that is missing.
