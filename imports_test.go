@@ -19,8 +19,11 @@ var mayImport = map[string]string{
 	"network":               "cluster", "network/bridge": "cluster network hint", "network/networktest": "cluster network",
 	"hypervisor": "cluster plan", "hypervisor/hypervisortest": "cluster plan hypervisor",
 	"hypervisor/local": "cluster plan hypervisor provider network bmc/deploy hint",
-	"bmc/ipmi":         "machine bmc/ipmi/wire", "bmc": "machine bmc/ipmi hint", "bmc/deploy": "cluster bmc hint",
-	"enrol": "cluster plan", "enrol/ironic": "cluster plan enrol hint", "enrol/enroltest": "cluster plan enrol",
+	"bmc/account":      "", "bmc/fault": "", "bmc/media": "", // what the protocols share
+	"bmc/ipmi": "machine bmc/account bmc/fault bmc/ipmi/wire", "bmc/redfish": "machine bmc/account bmc/fault bmc/media",
+	"bmc/pdu": "machine bmc/fault", "bmc": "machine bmc/account bmc/fault bmc/media bmc/ipmi bmc/redfish bmc/pdu hint",
+	"bmc/deploy": "cluster bmc hint",
+	"enrol":      "cluster plan", "enrol/ironic": "cluster plan enrol hint", "enrol/enroltest": "cluster plan enrol",
 	"observe": "cluster hypervisor enrol hint", "apply": "cluster plan hypervisor enrol hint",
 	"host": "hint",
 	"cli":  "*", // wiring

@@ -100,7 +100,7 @@ func (s store) Load() (machine.Memory, error) {
 
 // Save implements [machine.Store].
 func (s store) Save(m machine.Memory) error {
-	if m == (machine.Memory{}) {
+	if m.IsZero() {
 		if err := s.root.Remove(s.name); err != nil {
 			if missing(err) {
 				return nil

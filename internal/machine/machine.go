@@ -27,59 +27,6 @@ var (
 	ErrUnsupported = errors.New("not supported by this machine")
 )
 
-// Hardware is a computer as a BMC's wires see it. Implementations are safe for
-// concurrent use. Every method that changes the power returns when the change
-// has happened, or with an error when it has not.
-type Hardware interface {
-	// On tells whether the computer is on. It answers from memory, in
-	// microseconds; an error means that the truth is not known at the moment.
-	On() (bool, error)
-
-	// Start switches the computer on and boots it as boot says. It does
-	// nothing if the computer is on.
-	Start(ctx context.Context, boot Boot) error
-
-	// Stop switches the computer off at once. It does nothing if it is off.
-	Stop(ctx context.Context) error
-
-	// Reset restarts a running computer without switching it off, and boots
-	// it as boot says. [ErrOff] if it is off.
-	Reset(ctx context.Context, boot Boot) error
-
-	// Shutdown presses the power button of a running computer (ACPI). It
-	// returns when the button was pressed. [ErrOff] if it is off.
-	Shutdown(ctx context.Context) error
-
-	// Interrupt sends a diagnostic interrupt (NMI). [ErrOff] if it is off.
-	Interrupt(ctx context.Context) error
-}
-
-// Device is what a machine boots from.
-type Device string
-
-// Boot devices. The zero value leaves the choice to the machine's own order.
-const (
-	DeviceDefault Device = ""
-	DevicePXE     Device = "pxe"
-	DeviceDisk    Device = "disk"
-	DeviceCDROM   Device = "cdrom"
-	DeviceSetup   Device = "setup"
-	DeviceSafe    Device = "safe"   // disk, in safe mode
-	DeviceDiag    Device = "diag"   // diagnostic partition
-	DeviceFloppy  Device = "floppy" // floppy, or primary removable media
-)
-
-// Boot is how a machine boots next.
-type Boot struct {
-	Device     Device `json:"device"`
-	Persistent bool   `json:"persistent"` // every boot from now on, not just the next
-	EFI        bool   `json:"efi"`        // the one who set it asked for a UEFI boot
-
-	// Extra is the rest of what the protocol that set it wants to read back
-	// (IPMI: the lesser boot flags). It has no effect.
-	Extra [4]byte `json:"extra,omitzero"`
-}
-
 // Action is a change of power.
 type Action string
 
@@ -100,39 +47,84 @@ type Identity struct {
 	Serial string
 }
 
-// Memory is what a Machine remembers while nobody runs it.
-type Memory struct {
-	Override   *Boot     `json:"override,omitempty"` // nil: none set
-	ValidUntil time.Time `json:"valid_until"`        // zero: for ever
-}
+// Power is what a machine's power does at a moment.
+type Power string
 
-// Store keeps a Machine's memory. Save returns when it is safe.
-type Store interface {
-	Load() (Memory, error)
-	Save(Memory) error
-}
+// The states of power.
+const (
+	Off        Power = "off"
+	TurningOn  Power = "turning on"
+	On         Power = "on"
+	TurningOff Power = "turning off"
+)
 
 // Machine is a node as its BMC sees it. All methods are safe for concurrent use.
 type Machine struct {
 	Identity Identity
 
-	hw    Hardware
-	store Store
+	hw      Hardware
+	store   Store
+	log     Log
+	console Console
+	unwatch func()
 
-	busy atomic.Bool // a power change is under way
+	busy  atomic.Bool            // a power change is under way
+	doing atomic.Pointer[Action] // which; nil: none
 
 	mu     sync.Mutex
 	memory Memory
 }
 
-// New returns the machine of hw, with the memory that store holds.
+// New returns the machine of hw, with the memory that store holds, and its log
+// if store is an [EventStore]. Call Close when it is no longer used.
 func New(id Identity, hw Hardware, store Store) (*Machine, error) {
 	m := &Machine{Identity: id, hw: hw, store: store}
 	var err error
 	if m.memory, err = store.Load(); err != nil {
 		return nil, fmt.Errorf("machine %s: %w", id.Name, err)
 	}
+	m.log.now = m.Now
+	m.log.store, _ = store.(EventStore)
+	if err := m.log.load(); err != nil {
+		return nil, fmt.Errorf("machine %s: log: %w", id.Name, err)
+	}
+	m.console.init(m)
+	if w, able := hw.(Watcher); able {
+		m.unwatch = w.Watch(m.powered)
+	}
 	return m, nil
+}
+
+// Close lets go of the hardware; the machine itself goes on.
+func (m *Machine) Close() {
+	if m.unwatch != nil {
+		m.unwatch()
+	}
+	m.console.close()
+}
+
+// powered notes that the power has changed, whoever changed it.
+func (m *Machine) powered(on bool) {
+	cause := CauseOutside
+	if m.busy.Load() {
+		cause = CauseCommand
+	}
+	now := time.Now()
+	m.console.powered(on)
+	// A machine whose times cannot be kept is still on or off.
+	_ = m.ChangeSettings(func(s *Settings) {
+		if on {
+			s.LastStart, s.LastCause = now, cause
+		} else if !s.LastStart.IsZero() {
+			s.OnTime += now.Sub(s.LastStart)
+			s.LastStart = time.Time{}
+		}
+	})
+	if on {
+		m.log.Add(Event{Kind: PoweredOn})
+	} else {
+		m.log.Add(Event{Kind: PoweredOff})
+	}
 }
 
 // On tells whether the machine is on. It answers at once, also while the power
@@ -148,6 +140,23 @@ func (m *Machine) On() (bool, error) {
 // Busy tells whether a power change is under way.
 func (m *Machine) Busy() bool { return m.busy.Load() }
 
+// Power is [Machine.On] in more words: it also tells that a change is under way.
+func (m *Machine) Power() (Power, error) {
+	doing := m.doing.Load()
+	on, err := m.On()
+	switch {
+	case err != nil:
+		return "", err
+	case doing != nil && on && (*doing == PowerOff || *doing == PowerCycle):
+		return TurningOff, nil
+	case doing != nil && !on && (*doing == PowerOn || *doing == PowerCycle):
+		return TurningOn, nil
+	case on:
+		return On, nil
+	}
+	return Off, nil
+}
+
 // Do changes the power and returns when it has changed. While another change
 // is under way it returns [ErrBusy] and does nothing; while it is not known
 // whether the machine is on it returns [ErrUnknown] and does nothing.
@@ -160,6 +169,8 @@ func (m *Machine) Do(ctx context.Context, a Action) error {
 		return ErrBusy
 	}
 	defer m.busy.Store(false)
+	m.doing.Store(&a)
+	defer m.doing.Store(nil)
 
 	on, err := m.On()
 	if err != nil {
@@ -170,14 +181,14 @@ func (m *Machine) Do(ctx context.Context, a Action) error {
 		if on {
 			return nil
 		}
-		return m.boot(ctx, m.hw.Start)
+		return m.start(ctx)
 	case PowerOff:
 		return m.hw.Stop(ctx)
 	case SoftOff:
 		if !on {
 			return nil
 		}
-		return m.hw.Shutdown(ctx)
+		return m.noted(Event{Kind: ShutdownAsked}, m.hw.Shutdown(ctx))
 	case PowerCycle:
 		if !on {
 			return ErrOff
@@ -185,19 +196,47 @@ func (m *Machine) Do(ctx context.Context, a Action) error {
 		if err := m.hw.Stop(ctx); err != nil {
 			return err
 		}
-		return m.boot(ctx, m.hw.Start)
+		return m.start(ctx)
 	case HardReset:
 		if !on {
 			return ErrOff
 		}
-		return m.boot(ctx, m.hw.Reset)
+		return m.reset(ctx)
 	case Diagnostic:
 		if !on {
 			return ErrOff
 		}
-		return m.hw.Interrupt(ctx)
+		return m.noted(Event{Kind: Interrupted}, m.hw.Interrupt(ctx))
 	}
 	return fmt.Errorf("power action %q: %w", a, ErrUnsupported)
+}
+
+// noted adds e to the log unless err says that it has not happened.
+func (m *Machine) noted(e Event, err error) error {
+	if err == nil {
+		m.log.Add(e)
+	}
+	return err
+}
+
+// start boots a machine that is off.
+func (m *Machine) start(ctx context.Context) error {
+	if err := m.configure(ctx); err != nil {
+		return err
+	}
+	return m.boot(ctx, m.hw.Start)
+}
+
+// reset boots a machine that is on. Firmware cannot be changed under a machine:
+// if another one was chosen, the machine is off for a moment.
+func (m *Machine) reset(ctx context.Context) error {
+	if m.Settings().Firmware != nil {
+		if err := m.hw.Stop(ctx); err != nil {
+			return err
+		}
+		return m.start(ctx)
+	}
+	return m.noted(Event{Kind: WasReset}, m.boot(ctx, m.hw.Reset))
 }
 
 // boot starts the machine with how, and forgets an override that was for one
@@ -213,7 +252,11 @@ func (m *Machine) boot(ctx context.Context, how func(context.Context, Boot) erro
 	if err := how(ctx, b); err != nil {
 		return err
 	}
-	if used == nil || used.Persistent {
+	if used == nil {
+		return nil
+	}
+	m.log.Add(Event{Kind: Booting, Text: string(used.Device)})
+	if used.Persistent {
 		return nil
 	}
 	m.mu.Lock()
@@ -222,7 +265,7 @@ func (m *Machine) boot(ctx context.Context, how func(context.Context, Boot) erro
 		return nil
 	}
 	// It has been used, whatever the store says.
-	m.memory = Memory{}
+	m.memory.Override, m.memory.ValidUntil = nil, time.Time{}
 	if err := m.store.Save(m.memory); err != nil {
 		return fmt.Errorf("machine %s: booted, but its boot override could not be removed: %w", m.Identity.Name, err)
 	}
@@ -253,7 +296,10 @@ func (m *Machine) valid() (*Boot, time.Time) {
 // SetOverride sets the boot override; nil removes it. If valid is not zero, the
 // override lapses when the machine has not been booted in that time.
 func (m *Machine) SetOverride(b *Boot, valid time.Duration) error {
-	mem := Memory{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mem := m.memory
+	mem.Override, mem.ValidUntil = nil, time.Time{}
 	if b != nil {
 		c := *b
 		mem.Override = &c
@@ -261,8 +307,6 @@ func (m *Machine) SetOverride(b *Boot, valid time.Duration) error {
 			mem.ValidUntil = time.Now().Add(valid)
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	return m.remember(mem)
 }
 
@@ -276,18 +320,10 @@ func (m *Machine) KeepOverride(valid time.Duration) error {
 	if b == nil || until.IsZero() {
 		return nil
 	}
-	mem := Memory{Override: b}
+	mem := m.memory
+	mem.ValidUntil = time.Time{}
 	if valid > 0 {
 		mem.ValidUntil = time.Now().Add(valid)
 	}
 	return m.remember(mem)
-}
-
-// remember replaces the memory; m.mu is held.
-func (m *Machine) remember(mem Memory) error {
-	if err := m.store.Save(mem); err != nil {
-		return fmt.Errorf("machine %s: %w", m.Identity.Name, err)
-	}
-	m.memory = mem
-	return nil
 }

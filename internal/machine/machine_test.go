@@ -169,7 +169,7 @@ func TestOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantOverride(t, m, nil)
-			if s.mem != (machine.Memory{}) {
+			if !s.mem.IsZero() {
 				t.Errorf("stored %+v", s.mem)
 			}
 			if a == machine.PowerOn {
