@@ -1,11 +1,16 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -28,6 +33,10 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			// BMCs run as the user tenks if there is one and this is root.
+			if err := os.Chmod(state, 0o755); err != nil {
+				return err
+			}
 			first, err := freePorts(10)
 			if err != nil {
 				return err
@@ -36,12 +45,15 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TENKS_LIBVIRT_SOCKET", filepath.Join(e.WorkDir, "no-libvirt"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("PORT", strconv.Itoa(first))
+			e.Setenv("PORT2", strconv.Itoa(first+2))
 			e.Setenv("PORTS", fmt.Sprintf("%d-%d", first, first+9))
 			e.Defer(func() { _ = os.RemoveAll(state) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portfile": portFile,
+			"status":   status,
+			"json":     jsonAnswer,
 		},
 	})
 }
@@ -51,6 +63,61 @@ func portFile(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
 		text := os.Expand(ts.ReadFile(name), func(k string) string { return ts.Getenv(k) })
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+	}
+}
+
+// status runs tenks and checks its exit status: "status 2 plan --detailed-exitcode".
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec("tenks", args[1:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("tenks: %v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// jsonAnswer checks a value in the standard output of the last command, which
+// has a JSON value in each line or one in all: "json nodes.0.bmc.serving true".
+// The last value counts that has the path.
+func jsonAnswer(ts *testscript.TestScript, neg bool, args []string) {
+	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	got := "(nothing)"
+	for {
+		var v any
+		if err := d.Decode(&v); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			ts.Fatalf("the output is not JSON: %v", err)
+		}
+		for _, k := range strings.Split(args[0], ".") {
+			switch x := v.(type) {
+			case map[string]any:
+				v = x[k]
+			case []any:
+				if i, err := strconv.Atoi(k); k == "length" {
+					v = len(x)
+				} else if err == nil && i < len(x) {
+					v = x[i]
+				} else {
+					v = nil
+				}
+			default:
+				v = nil
+			}
+		}
+		if v != nil {
+			got = fmt.Sprint(v)
+		}
+	}
+	if want := strings.Join(args[1:], " "); (got == want) == neg {
+		ts.Fatalf("%s is %s, want %s", args[0], got, want)
 	}
 }
 

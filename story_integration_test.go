@@ -174,7 +174,7 @@ func (s *story) fingerprint() map[string][]string {
 		"domains":   lines("virsh", "-q", "list", "--all", "--name"),
 		"pools":     lines("virsh", "-q", "pool-list", "--all", "--name"),
 		"files":     lines("sh", "-c", "find /var/lib/libvirt /etc/libvirt/qemu /var/lib/tenks /run/libvirt ! -path '*/capabilities*' ! -path /etc/libvirt/qemu 2>/dev/null | sort"),
-		"processes": lines("sh", "-c", "ps -e -o args= | grep -v -e 'ps -e' -e '^sleep ' -e ironic -e '^sh ' -e defunct | sort"),
+		"processes": lines("sh", "-c", "ps -e -o args= | grep -v -e 'ps -e' -e '^sleep ' -e ironic -e '^sh ' -e '^sort$' -e defunct | sort"),
 		"nodes":     nodes("nodes"),
 		"ports":     nodes("ports"),
 	}

@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tenks/tenks/internal/enrol"
+	"github.com/tenks/tenks/internal/hint"
 	"github.com/tenks/tenks/internal/hypervisor"
 	"github.com/tenks/tenks/internal/plan"
 )
@@ -274,10 +276,24 @@ func name(s plan.Step, err error) error {
 		}
 		return errors.Join(errs...)
 	}
-	return fmt.Errorf("%s: %s: %w", where(s), object(s), err)
+	err = roomier(s, err)
+	if what := object(s); !strings.HasPrefix(err.Error(), what+": ") { // some name it themselves
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w", where(s), err)
 }
 
-func where(s plan.Step) string { return cmp.Or(s.Where(), plan.Service) }
+// roomier is err with advice if it says that a disk is full. Those who say so
+// are many, and some of them are programs that only give a text (strerror(3)).
+func roomier(s plan.Step, err error) error {
+	const full = "no space left on device"
+	if hint.Of(err) != "" || !strings.Contains(strings.ToLower(err.Error()), full) {
+		return err
+	}
+	return hint.Add(err, "make room on %s (df -h shows where) and run it again", where(s))
+}
+
+func where(s plan.Step) string { return plan.Place(s.Where()) }
 
 // object is what a step is about: "node dev-0", "BMC of dev-0 and 9 more".
 func object(s plan.Step) string {

@@ -13,10 +13,10 @@ import (
 )
 
 func (a *app) bmcCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := group(&cobra.Command{
 		Use:   "bmc",
 		Short: "The BMCs of a cluster",
-	}
+	})
 	cmd.AddCommand(a.bmcServeCommand(), a.bmcSuperviseCommand(), a.bmcPasswordCommand())
 	return cmd
 }
@@ -27,7 +27,7 @@ func (a *app) bmcServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the BMCs of a cluster on this machine",
 		Long:  "Serve the BMCs that are listed in the cluster's folder. Apply starts this; it is seldom typed.",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := bmc.ReadList(folder)
 			if err != nil {
@@ -49,7 +49,7 @@ func (a *app) bmcSuperviseCommand() *cobra.Command {
 		Use:   "supervise",
 		Short: "Run \"bmc serve\", and again after a crash",
 		Long:  "Run \"bmc serve\" and start it again after a crash. Apply starts this on machines without systemd.",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.log = a.serviceLog()
 			return bmc.Supervise(cmd.Context(), bmc.SuperviseOptions{Folder: folder, Log: a.log})
@@ -74,7 +74,7 @@ func (a *app) bmcPasswordCommand() *cobra.Command {
 		Use:     "password [CLUSTER]",
 		Short:   "Print the password of the cluster's BMCs",
 		Example: "  IPMI_PASSWORD=$(tenks bmc password) ipmitool -E -I lanplus …",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    mayName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, _, err := a.clusterOf(args, cmd.Flags().Changed("file"))
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -57,18 +58,18 @@ func Run(ctx context.Context, version string, args []string, s Streams) int {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	err := root.ExecuteContext(ctx)
-	var status exitStatus
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &status):
-		return int(status)
 	}
-	a.printError(err)
+	var status exitStatus
+	if !errors.As(err, &status) {
+		a.printError(err)
+		status = 1
+	}
 	if errors.Is(context.Cause(ctx), ErrInterrupted) {
 		return 130
 	}
-	return 1
+	return int(status)
 }
 
 func (a *app) command() *cobra.Command {
@@ -107,6 +108,8 @@ and "tenks destroy" leaves the host as it was found.`,
 	f.StringVar(&a.libvirtSocket, "libvirt-socket", fromEnv("TENKS_LIBVIRT_SOCKET", "/run/libvirt/libvirt-sock"), "libvirt's socket (TENKS_LIBVIRT_SOCKET)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to standard error")
 
+	_ = root.MarkPersistentFlagFilename("file", "yaml", "yml")
+	root.SetFlagErrorFunc(usage)
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.statusCommand(),
 		a.destroyCommand(), a.consoleCommand(), a.bmcCommand(), a.doctorCommand(), a.hostCommand(), a.versionCommand())
 	return root
@@ -139,19 +142,34 @@ func (a *app) printJSON(v any) error {
 }
 
 // printError prints every error that was joined into err, with its frame of the
-// cluster file and its advice.
+// cluster file and its advice. Advice that is the same for one error after the
+// other is given once, below the last.
 func (a *app) printError(err error) {
+	pending := "" // advice of the errors above
+	advise := func() {
+		if pending != "" {
+			a.note("tenks: hint: %s\n", pending)
+		}
+		pending = ""
+	}
 	hint.Each(err, func(err error, advice string) {
-		a.note("tenks: error: %v\n", err)
+		if advice != pending {
+			advise()
+		}
+		a.note("tenks: error: %s\n", oneLine(err))
+		pending = advice
 		var m *config.Mistake
 		if errors.As(err, &m) && m.Frame != "" {
 			a.note("%s\n", m.Frame)
-		}
-		if advice != "" {
-			a.note("tenks: hint: %s\n", advice)
+			advise()
 		}
 	})
+	advise()
 }
+
+// oneLine is the text of an error in one line: those of other programs may have
+// several.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // isTerminal tells whether f is a terminal.
 func isTerminal(f any) bool {
@@ -163,7 +181,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			a.printf("tenks %s\n", a.version)
 			return nil
@@ -177,16 +195,16 @@ func (a *app) initCommand() *cobra.Command {
 		Short:   "Write a cluster file to start from",
 		Long:    "Write a short, commented cluster file. A file that exists is never overwritten.",
 		Example: "  tenks init\n  tenks init lab --file lab.yaml",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    mayName,
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := "dev"
 			if len(args) == 1 {
 				name = args[0]
 			}
-			text := config.NewFile(name)
-			if _, err := config.Parse(a.file, []byte(text)); err != nil {
+			if err := config.CheckCluster(name); err != nil {
 				return err
 			}
+			text := config.NewFile(name)
 			f, err := os.OpenFile(a.file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 			if errors.Is(err, os.ErrExist) {
 				return hint.Add(fmt.Errorf("%s exists already", a.file), "name another one: tenks init --file OTHER.yaml")
@@ -209,7 +227,7 @@ func (a *app) validateCommand() *cobra.Command {
 		Use:     "validate",
 		Short:   "Check the cluster file, and nothing else",
 		Example: "  tenks validate --file lab.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			f, err := config.Load(a.file)
 			if err != nil {

@@ -102,6 +102,8 @@ type session struct {
 	worker   hypervisor.Worker
 	enroller enrol.Enroller // nil: no bare metal service is involved
 	found    cluster.State
+
+	leaveIronic bool // the bare metal service is not involved, whatever is remembered
 }
 
 // open connects to the cluster's hypervisors and its bare metal service and
@@ -129,7 +131,11 @@ func (a *app) read(ctx context.Context, s *session, file *config.File) (*session
 	var down *serviceDown
 	switch {
 	case errors.As(err, &down):
-		s.found.Unknown = append(s.found.Unknown, cluster.Unknown{Cause: down.Error()})
+		cause := down.Error()
+		if advice := hint.Of(err); advice != "" {
+			cause += " (" + advice + ")"
+		}
+		s.found.Unknown = append(s.found.Unknown, cluster.Unknown{Cause: cause})
 	case err != nil:
 		s.close()
 		return nil, err
@@ -149,6 +155,9 @@ type serviceDown struct{ err error }
 func (e *serviceDown) Error() string { return e.err.Error() }
 func (e *serviceDown) Unwrap() error { return e.err }
 
+// openTime is how long the bare metal service may take to say that it is there.
+const openTime = 30 * time.Second
+
 // openEnroller connects to the service that the file names, or that the
 // hypervisors remember.
 func (a *app) openEnroller(ctx context.Context, s *session, file *config.File) error {
@@ -158,6 +167,8 @@ func (a *app) openEnroller(ctx context.Context, s *session, file *config.File) e
 	}
 	var o ironic.Options
 	switch {
+	case s.leaveIronic:
+		return nil
 	case file != nil && file.Ironic != nil:
 		o.Cloud = file.Ironic.Cloud
 	case remembered != "":
@@ -169,8 +180,13 @@ func (a *app) openEnroller(ctx context.Context, s *session, file *config.File) e
 		return nil
 	}
 	o.Log = a.log
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
 	e, err := ironic.Open(ctx, o)
 	if err != nil {
+		if ctx.Err() == context.DeadlineExceeded { // that is us, and says more than how
+			return &serviceDown{fmt.Errorf("no answer within %s", openTime)}
+		}
 		if ironic.Unreachable(err) {
 			return &serviceDown{err}
 		}
@@ -189,7 +205,7 @@ func (a *app) openEnroller(ctx context.Context, s *session, file *config.File) e
 // if there is one.
 func (a *app) clusterOf(args []string, fileGiven bool) (string, *config.File, error) {
 	if len(args) > 0 {
-		return args[0], nil, nil
+		return args[0], nil, config.CheckCluster(args[0])
 	}
 	if _, err := os.Stat(a.file); fileGiven || err == nil {
 		f, err := config.Load(a.file)

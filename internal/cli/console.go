@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/tenks/tenks/internal/bmc"
 	"github.com/tenks/tenks/internal/cluster"
 	"github.com/tenks/tenks/internal/hint"
 )
@@ -27,7 +29,7 @@ func (a *app) consoleCommand() *cobra.Command {
 pipe, output goes to standard output until standard input ends or the node is
 switched off.`,
 		Example: "  tenks console dev-0\n  tenks console dev-0 --force    take it over from somebody else",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneNode,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var named []string
 			if name != "" {
@@ -42,7 +44,36 @@ switched off.`,
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "take the console over from somebody else")
 	cmd.Flags().StringVar(&name, "cluster", "", "the node's cluster, where that is not clear")
+	_ = cmd.RegisterFlagCompletionFunc("cluster", a.completeCluster)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.completeNode(cmd, name), cobra.ShellCompDirectiveNoFileComp
+	}
 	return cmd
+}
+
+// completeNode returns the names of a cluster's nodes on this machine. It reads
+// the list of BMCs, since a shell does not wait for libvirt.
+func (a *app) completeNode(cmd *cobra.Command, name string) []string {
+	var named []string
+	if name != "" {
+		named = []string{name}
+	}
+	clusterName, _, err := a.clusterOf(named, cmd.Flags().Changed("file"))
+	if err != nil {
+		return nil
+	}
+	list, err := bmc.ReadList(filepath.Join(a.root, clusterName))
+	if err != nil {
+		return nil
+	}
+	var nodes []string
+	for _, b := range list.BMCs {
+		nodes = append(nodes, b.Node)
+	}
+	return nodes
 }
 
 func (a *app) console(ctx context.Context, clusterName, node string, force bool) error {

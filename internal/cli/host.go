@@ -12,7 +12,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short:   "Find what this machine lacks, and say how to mend it",
 		Long:    "Look at this machine as a hypervisor. Changes nothing. The exit status is 1 if there is a problem.",
 		Example: "  tenks doctor\n  tenks doctor -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			lv := a.libvirt(a.libvirtSocket)
 			defer func() { _ = lv.Close() }()
@@ -62,7 +62,7 @@ func (a *app) printFindings(findings []host.Finding, problems int) {
 }
 
 func (a *app) hostCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "host", Short: "Prepare this machine"}
+	cmd := group(&cobra.Command{Use: "host", Short: "Prepare this machine"})
 	var dry bool
 	setup := &cobra.Command{
 		Use:   "setup",
@@ -70,7 +70,7 @@ func (a *app) hostCommand() *cobra.Command {
 		Long: `Install and start libvirt, QEMU and firmware on this machine, and make the system
 user that BMCs run as. Says what it does, and does nothing twice.`,
 		Example: "  tenks host setup\n  tenks host setup --dry-run     only say what would be done",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			lv := a.libvirt(a.libvirtSocket)
 			defer func() { _ = lv.Close() }()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,11 +18,12 @@ func (a *app) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what apply would do",
-		Long:  "Compare the cluster file with what is there, and show the steps that apply would take. Changes nothing.",
+		Long: `Compare the cluster file with what is there, and show the steps that apply would
+take: + is added, ~ is changed, - is removed. Changes nothing.`,
 		Example: `  tenks plan
   tenks plan --detailed-exitcode   exit status 2 if there are changes
   tenks plan -o json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := config.Load(a.file)
 			if err != nil {
@@ -77,7 +79,7 @@ func (s *session) plan(file *config.File) (plan.Plan, cluster.State, error) {
 type planJSON struct {
 	Cluster string            `json:"cluster"`
 	Stages  []stageJSON       `json:"stages"`
-	Unknown []cluster.Unknown `json:"unknown,omitempty"`
+	Unknown []cluster.Unknown `json:"unknown"` // what did not answer
 }
 
 type stageJSON struct {
@@ -92,7 +94,7 @@ type stepJSON struct {
 
 func (a *app) printPlan(p plan.Plan) error {
 	if a.output == "json" {
-		out := planJSON{Cluster: p.Cluster, Stages: []stageJSON{}, Unknown: p.Unknown}
+		out := planJSON{Cluster: p.Cluster, Stages: []stageJSON{}, Unknown: append([]cluster.Unknown{}, p.Unknown...)}
 		for _, st := range p.Stages {
 			s := stageJSON{Name: st.Name}
 			for _, step := range st.Steps {
@@ -103,30 +105,8 @@ func (a *app) printPlan(p plan.Plan) error {
 		return a.printJSON(out)
 	}
 	a.printUnknown(p.Unknown)
-	if p.Empty() {
-		a.printf("nothing to do\n")
-		return nil
-	}
-	paint := a.painter()
-	counts := map[plan.Kind]int{}
-	for _, st := range p.Stages {
-		a.printf("%s:\n", st.Name)
-		for _, step := range st.Steps {
-			for _, c := range step.Changes() {
-				counts[c.Kind]++
-				a.printf("  %s%s\n", prefix(step.Where()), paint(c.Kind, c.String()))
-			}
-		}
-	}
-	a.printf("%d to add, %d to change, %d to remove\n", counts[plan.Add], counts[plan.Update], counts[plan.Remove])
+	a.printf("%s", p.Text(a.painter()))
 	return nil
-}
-
-func prefix(where string) string {
-	if where == "" {
-		return "Ironic: "
-	}
-	return where + ": "
 }
 
 // painter colours changes if the output is a terminal that wants colours.
@@ -141,14 +121,8 @@ func (a *app) painter() func(plan.Kind, string) string {
 // printUnknown says what did not answer.
 func (a *app) printUnknown(all []cluster.Unknown) {
 	for _, u := range all {
-		what := "Ironic"
-		if u.Hypervisor != "" {
-			what = "hypervisor " + u.Hypervisor
-		}
-		if u.Provider != "" {
-			what += ", " + u.Provider
-		}
-		a.note("tenks: unknown: %s: %s\n", what, u.Cause)
+		u.Cause = oneLine(errors.New(u.Cause))
+		a.note("tenks: unknown: %s\n", u)
 	}
 }
 

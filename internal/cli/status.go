@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -20,7 +21,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:     "status [CLUSTER]",
 		Short:   "Show nodes, power, MAC addresses, BMC addresses and enrolment",
 		Example: "  tenks status\n  tenks status lab -o json\n  tenks status --try         what to type next",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    mayName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, _, err := a.clusterOf(args, cmd.Flags().Changed("file"))
 			if err != nil {
@@ -33,7 +34,7 @@ func (a *app) statusCommand() *cobra.Command {
 			defer s.close()
 			rows := statusRows(s.found)
 			if a.output == "json" {
-				err = a.printJSON(map[string]any{"cluster": name, "nodes": rows, "unknown": s.found.Unknown})
+				err = a.printJSON(statusJSON{name, rows, append([]cluster.Unknown{}, s.found.Unknown...)})
 			} else {
 				a.printStatus(name, rows, s.found)
 				if try {
@@ -50,6 +51,13 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&try, "try", false, "print what to try next")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// statusJSON is what -o json prints.
+type statusJSON struct {
+	Cluster string            `json:"cluster"`
+	Nodes   []*statusRow      `json:"nodes"`
+	Unknown []cluster.Unknown `json:"unknown"` // what did not answer
 }
 
 // statusRow is a node as status shows it.
@@ -103,15 +111,23 @@ func statusRows(st cluster.State) []*statusRow {
 		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(x, y *statusRow) int {
-		return cmp.Or(cmp.Compare(len(x.Node), len(y.Node)), cmp.Compare(x.Node, y.Node))
+		return cmp.Or(cmp.Compare(stem(x.Node), stem(y.Node)), cmp.Compare(len(x.Node), len(y.Node)), cmp.Compare(x.Node, y.Node))
 	})
 	return rows
 }
+
+// stem is a node's name without its number.
+func stem(node string) string { return strings.TrimRight(node, "0123456789") }
 
 func (a *app) printStatus(name string, rows []*statusRow, st cluster.State) {
 	a.printUnknown(st.Unknown)
 	if len(rows) == 0 {
 		a.printf("cluster %s: nothing is there\n", name)
+		if host, err := a.deployHost(); err == nil {
+			if names, err := host.Clusters(); err == nil && len(names) > 0 && len(st.Unknown) == 0 {
+				a.note("tenks: hint: clusters on this machine: %s\n", strings.Join(names, ", "))
+			}
+		}
 		return
 	}
 	w := tabwriter.NewWriter(a.io.Out, 0, 0, 2, ' ', 0)
@@ -130,7 +146,7 @@ func (a *app) printStatus(name string, rows []*statusRow, st cluster.State) {
 	_ = w.Flush()
 	for _, r := range rows {
 		if r.Error != "" {
-			a.printf("%s: Ironic says: %s\n", r.Node, r.Error)
+			a.printf("%s: Ironic says: %s\n", r.Node, oneLine(errors.New(r.Error)))
 		}
 	}
 	if len(st.BMCs) > 0 {
@@ -192,7 +208,10 @@ func findNode(st cluster.State, name string) (cluster.Node, error) {
 }
 
 // completeCluster completes the names of the clusters on this machine.
-func (a *app) completeCluster(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeCluster(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	host, err := a.deployHost()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

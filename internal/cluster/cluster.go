@@ -30,6 +30,18 @@ type Unknown struct {
 	Cause      string `json:"cause"`
 }
 
+// String says what is unknown, and why: "hypervisor local, libvirt: no answer".
+func (u Unknown) String() string {
+	what := "Ironic"
+	if u.Hypervisor != "" {
+		what = "hypervisor " + u.Hypervisor
+	}
+	if u.Provider != "" {
+		what += ", " + u.Provider
+	}
+	return what + ": " + u.Cause
+}
+
 // Stranger is an object that is not the cluster's but has a name or an address
 // that the cluster might want.
 type Stranger struct {

@@ -1,6 +1,11 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tenks/tenks/internal/hint"
+)
 
 // exampleCluster is the name of the cluster in Example.
 const exampleCluster = "dev"
@@ -23,4 +28,13 @@ specs:
 func NewFile(clusterName string) string {
 	column := "cluster: " + exampleCluster
 	return strings.Replace(Example, column, "cluster: "+clusterName, 1)
+}
+
+// CheckCluster returns an error, with a hint, if no cluster can have the name: on
+// a command line it could be a path, or nothing at all.
+func CheckCluster(name string) error {
+	if clusterNameKind.pattern.MatchString(name) {
+		return nil
+	}
+	return hint.Add(fmt.Errorf("%s is not %s", quote(name), clusterNameKind.what), "%s", clusterNameKind.rule)
 }

@@ -19,14 +19,14 @@ import (
 
 // Options adjust Read. The zero value is usable.
 type Options struct {
-	Limit time.Duration // for each hypervisor, and for the service; 0 means 30 seconds
+	Limit time.Duration // for each hypervisor, and for the service; 0 means 45 seconds
 }
 
 // Read asks the workers, and e unless it is nil, what there is of the cluster.
 // Whoever has an error, or no answer in time, is in Unknown with the cause;
 // nothing of a partial answer is used. Lists are sorted by hypervisor and name.
 func Read(ctx context.Context, clusterName string, workers []hypervisor.Worker, e enrol.Enroller, o Options) cluster.State {
-	limit := cmp.Or(o.Limit, 30*time.Second)
+	limit := cmp.Or(o.Limit, 45*time.Second)
 	parts := make([]cluster.State, len(workers)+1) // one slot each: no lock, stable order
 	var all sync.WaitGroup
 	for i, w := range workers {

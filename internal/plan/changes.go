@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,11 +22,11 @@ func (s DeletePool) Changes() []Change { return one(Change{Kind: Remove, Object:
 
 // Changes implements [Step].
 func (s CreateNetwork) Changes() []Change {
-	detail := ""
+	detail := "bridge " + s.Network.Bridge
 	if s.Network.Uplink != "" {
-		detail = "uplink " + s.Network.Uplink
+		detail += ", uplink " + s.Network.Uplink
 	}
-	return one(Change{Kind: Add, Object: networkName(s.Network), Detail: detail})
+	return one(Change{Kind: Add, Object: "physical network " + s.Network.Name, Detail: detail})
 }
 
 // needed tells whether the step changes anything.
@@ -73,12 +74,32 @@ func (s CreateNode) Changes() []Change {
 
 // Changes implements [Step].
 func (s UpdateNode) Changes() []Change {
-	return one(Change{Kind: Update, Object: "node " + s.New.Name, Fields: nodeFields(s.Old, s.New)})
+	c := Change{Kind: Update, Object: "node " + s.New.Name, Fields: nodeFields(s.Old, s.New)}
+	if s.Old.Power == cluster.PowerOn && s.New.Provider == cluster.Libvirt && slices.ContainsFunc(c.Fields, waits) {
+		c.Reason = "takes effect at its next power-on"
+	}
+	return one(c)
+}
+
+// waits tells whether a node that is on has to be switched off and on for the
+// change to take effect (see provider.Provider): what it is called does not
+// matter to it, and disks grow while they are in use.
+func waits(f Field) bool {
+	label := f.Name == "spec" || f.Name == "type"
+	growth := strings.HasPrefix(f.Name, "volume ") && f.From != none && f.To != none
+	return !label && !growth
 }
 
 // Changes implements [Step].
 func (s DeleteNode) Changes() []Change {
-	return one(Change{Kind: Remove, Object: "node " + s.Node.Name})
+	var detail []string // what is lost
+	if s.Node.Power != cluster.PowerUnknown {
+		detail = append(detail, string(s.Node.Power))
+	}
+	if n := len(s.Node.Volumes); n > 0 {
+		detail = append(detail, counted(n, "volume"))
+	}
+	return one(Change{Kind: Remove, Object: "node " + s.Node.Name, Detail: strings.Join(detail, ", ")})
 }
 
 // Changes implements [Step].

@@ -88,11 +88,23 @@ func (d *differ) conflicts() error {
 	return errors.Join(c.errs...)
 }
 
+// away is the advice for a name that a stranger has: what to do on our side, or
+// how to remove the stranger. What belongs to another cluster is not to be
+// removed piece by piece.
+func away(s cluster.Stranger, ours, what, remove string) string {
+	if other, ok := strings.CutPrefix(s.Owner, "cluster "); ok {
+		return fmt.Sprintf("%s, or remove that cluster if nobody needs it: tenks destroy %s", ours, strings.Trim(other, `"`))
+	}
+	return fmt.Sprintf("%s, or remove the %s if nobody needs it: %s", ours, what, remove)
+}
+
+const anotherPrefix = "give the spec another name_prefix"
+
 func (d *differ) poolConflicts(c *collector) {
 	for _, p := range d.pools.added {
 		if s, taken := d.on(p.Hypervisor, cluster.StrangerPool, p.Name); taken {
 			c.add(fmt.Errorf("hypervisor %s: storage pool %s is there already: %s", p.Hypervisor, p.Name, s.Owner),
-				"give the cluster another name, or remove the pool if nobody needs it: virsh pool-destroy %s; virsh pool-undefine %s", p.Name, p.Name)
+				"%s", away(s, "give the cluster another name", "pool", fmt.Sprintf("virsh pool-destroy %s; virsh pool-undefine %s", p.Name, p.Name)))
 		}
 	}
 }
@@ -101,7 +113,7 @@ func (d *differ) linkConflicts(c *collector) {
 	check := func(hypervisor, link, who, rename string) {
 		if s, taken := d.on(hypervisor, cluster.StrangerLink, link); taken && link != "" {
 			c.add(fmt.Errorf("hypervisor %s: link %s, wanted for %s, is there already: %s", hypervisor, link, who, s.Owner),
-				"%s, or remove the link if nobody needs it: ip link delete %s", rename, link)
+				"%s", away(s, rename, "link", "ip link delete "+link))
 		}
 	}
 	uplink := func(n cluster.Network) {
@@ -120,7 +132,7 @@ func (d *differ) linkConflicts(c *collector) {
 	}
 	d.heldUplinks(c)
 	for _, t := range d.taps.added {
-		check(t.Hypervisor, t.Name, fmt.Sprintf("port %d of node %s", t.Port, t.Node), "give the spec another name_prefix")
+		check(t.Hypervisor, t.Name, fmt.Sprintf("port %d of node %s", t.Port, t.Node), anotherPrefix)
 	}
 }
 
@@ -149,19 +161,19 @@ func (d *differ) nodeConflicts(c *collector) {
 		if n.Provider == cluster.Libvirt {
 			if s, taken := d.on(n.Hypervisor, cluster.StrangerDomain, n.Name); taken {
 				c.add(fmt.Errorf("hypervisor %s: domain %s is there already: %s", n.Hypervisor, n.Name, s.Owner),
-					"give the spec another name_prefix, or remove the domain if nobody needs it: virsh undefine %s", n.Name)
+					"%s", away(s, anotherPrefix, "domain", "virsh undefine --nvram "+n.Name))
 			}
 			if s, taken := d.on(n.Hypervisor, cluster.StrangerUUID, strings.ToLower(n.UUID)); taken {
 				c.add(fmt.Errorf("hypervisor %s: UUID %s of node %s belongs to a domain that is there already: %s", n.Hypervisor, n.UUID, n.Name, s.Owner),
-					"give the spec another name_prefix, or remove the domain if nobody needs it: virsh undefine %s", n.UUID)
+					"%s", away(s, anotherPrefix, "domain", "virsh undefine --nvram "+n.UUID))
 			}
 		}
 		d.macConflicts(c, n, nil)
 	}
 	for _, n := range d.nodes.both {
 		d.macConflicts(c, n.new, n.old.Ports)
-		d.shrinking(c, n.old, n.new)
 	}
+	d.shrinking(c)
 }
 
 func (d *differ) movedNode(c *collector, old, n cluster.Node) {
@@ -191,31 +203,73 @@ func macError(node, mac string, s cluster.Stranger) error {
 	return fmt.Errorf("MAC address %s of node %s is in use: %s", mac, node, s.Owner)
 }
 
-func (d *differ) shrinking(c *collector, old, n cluster.Node) {
-	sizes := map[string]int64{}
-	for _, v := range old.Volumes {
-		sizes[v.Name] = v.Size
+// shrinking finds disks that would have to become smaller. Nodes of one type
+// are named together: there may be thousands.
+func (d *differ) shrinking(c *collector) {
+	type shrink struct {
+		typ       string
+		was, want int64
 	}
-	for _, v := range n.Volumes {
-		if was := sizes[v.Name]; v.Size < was {
-			c.add(fmt.Errorf("node %s: volume %s has %s and cannot shrink to %s", n.Name, v.Name, size(was), size(v.Size)),
-				"ask for at least %s in node type %s; or let the spec's count be 0 and apply, which deletes its disks", size(was), n.Type)
+	nodes := map[shrink][]string{}
+	var order []shrink
+	for _, n := range d.nodes.both {
+		sizes := map[string]int64{}
+		for _, v := range n.old.Volumes {
+			sizes[v.Name] = v.Size
 		}
+		for _, v := range n.new.Volumes {
+			if was := sizes[v.Name]; v.Size < was {
+				s := shrink{n.new.Type, was, v.Size}
+				if nodes[s] == nil {
+					order = append(order, s)
+				}
+				nodes[s] = append(nodes[s], v.Name)
+			}
+		}
+	}
+	for _, s := range order {
+		c.add(fmt.Errorf("node type %s: volumes of %s cannot shrink to %s: %s", s.typ, size(s.was), size(s.want), some(nodes[s])),
+			"ask for at least %s; or let the spec's count be 0 and apply, which deletes the nodes with their disks", size(s.was))
 	}
 }
 
+// some names a few of a list: "dev-0, dev-1, dev-2 and 7 more".
+func some(names []string) string {
+	const few = 3
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+}
+
 func (d *differ) bmcConflicts(c *collector) {
+	type every struct {
+		hypervisor string
+		by         cluster.Stranger
+	}
+	nodes := map[every][]string{}
+	var order []every // strangers that have a port of every address are told once
 	check := func(b cluster.BMC) {
 		port := strconv.Itoa(b.Port)
-		s, taken := d.on(b.Hypervisor, cluster.StrangerUDP, udpName(b.Address+":"+port))
-		if !taken {
-			s, taken = d.on(b.Hypervisor, cluster.StrangerUDP, "*:"+port)
-		}
-		if taken {
+		if s, taken := d.on(b.Hypervisor, cluster.StrangerUDP, udpName(b.Address+":"+port)); taken {
 			c.add(fmt.Errorf("hypervisor %s: UDP address %s:%s of the BMC of %s is in use: %s has %s", b.Hypervisor, b.Address, port, b.Node, s.Owner, s.Name),
 				"stop it, or choose other addresses in bmc")
+			return
+		}
+		if s, taken := d.on(b.Hypervisor, cluster.StrangerUDP, "*:"+port); taken {
+			e := every{b.Hypervisor, s}
+			if nodes[e] == nil {
+				order = append(order, e)
+			}
+			nodes[e] = append(nodes[e], b.Node)
 		}
 	}
+	defer func() {
+		for _, e := range order {
+			c.add(fmt.Errorf("hypervisor %s: %s has UDP %s, and so the port of every address: none is left for the BMC of %s", e.hypervisor, e.by.Owner, e.by.Name, some(nodes[e])),
+				"stop it, or let it listen on one address only, or choose other ports in bmc")
+		}
+	}()
 	for _, b := range d.bmcs.added {
 		check(b)
 	}
@@ -229,14 +283,14 @@ func (d *differ) bmcConflicts(c *collector) {
 func (d *differ) enrolmentConflicts(c *collector) {
 	for _, e := range d.enrolments.gone {
 		if !short(e.State) && e.State != "available" {
-			c.add(fmt.Errorf("node %s is %s in Ironic and cannot be unenrolled", e.Node, e.State),
-				"run: openstack baremetal node undeploy %s", e.Node)
+			c.add(fmt.Errorf("node %s is in use in Ironic (state %s) and cannot be unenrolled", e.Node, e.State),
+				"remove what runs on it first: openstack server delete, or: openstack baremetal node undeploy %s", e.Node)
 		}
 	}
 	for _, e := range d.enrolments.added {
 		if s, taken := d.on("", cluster.StrangerNode, e.Node); taken {
 			c.add(fmt.Errorf("node %s is in Ironic already: %s", e.Node, s.Owner),
-				"give the spec another name_prefix, or remove that node if nobody needs it: openstack baremetal node delete %s", e.Node)
+				"%s", away(s, anotherPrefix, "node", "openstack baremetal node delete "+e.Node))
 		}
 		d.portConflicts(c, e, nil)
 	}

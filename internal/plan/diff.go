@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/tenks/tenks/internal/cluster"
 )
 
@@ -50,7 +52,8 @@ func Diff(have, want cluster.State) (Plan, error) {
 	p.add("create BMCs", bulk(d.bmcs.added, bmcPlace, func(h string, b []cluster.BMC) Step { return CreateBMCs{h, b} }))
 	// A cloud is remembered before the first node is in it, and forgotten
 	// after the last is out.
-	p.add("remember clouds", d.clouded())
+	p.add("remember clouds", steps(d.clouds.added, func(c cluster.Cloud) Step { return RememberCloud{c} }))
+	p.add("forget clouds", steps(d.clouds.gone, func(c cluster.Cloud) Step { return ForgetCloud{c} }))
 	p.add("enrol nodes", d.enrol())
 	return p, nil
 }
@@ -295,11 +298,6 @@ func bmcDiffers(b pair[cluster.BMC]) bool {
 	return len(bmcFields(b.old, b.new)) > 0 || b.new.Serving && !b.old.Serving
 }
 
-func (d *differ) clouded() []Step {
-	out := steps(d.clouds.added, func(c cluster.Cloud) Step { return RememberCloud{c} })
-	return append(out, steps(d.clouds.gone, func(c cluster.Cloud) Step { return ForgetCloud{c} })...)
-}
-
 // enrol enrols, updates and completes: a node that is not yet available though
 // it is enrolled is enrolled again.
 func (d *differ) enrol() []Step {
@@ -309,17 +307,22 @@ func (d *differ) enrol() []Step {
 		case len(enrolmentFields(e.old, e.new)) > 0:
 			out = append(out, UpdateEnrolment{e.old, e.new})
 		case short(e.old.State):
-			reason := "is " + e.old.State
-			if e.old.State == "" {
-				reason = "has no provision state"
-			}
-			if e.old.LastError != "" {
-				reason += ": " + e.old.LastError
-			}
-			out = append(out, Enrol{Enrolment: e.new, Reason: reason})
+			out = append(out, Enrol{Enrolment: e.new, Reason: unready(e.old)})
 		}
 	}
 	return append(out, steps(d.enrolments.added, func(e cluster.Enrolment) Step { return Enrol{Enrolment: e} })...)
+}
+
+// unready says why an enrolled node is not available.
+func unready(e cluster.Enrolment) string {
+	reason := "is not available: its state is " + e.State
+	if e.State == "" {
+		reason = "is not available: it has no state"
+	}
+	if e.LastError != "" {
+		reason += " (" + strings.TrimSuffix(strings.Join(strings.Fields(e.LastError), " "), ".") + ")"
+	}
+	return reason
 }
 
 // short tells whether a provision state is short of available: no instance has

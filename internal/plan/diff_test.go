@@ -32,7 +32,7 @@ func TestDiff(t *testing.T) {
 				t.Fatal(err)
 			}
 			have, want := state(t, ar, "have"), state(t, ar, "want")
-			got := outcome(have, want)
+			got := outcome(t, have, want)
 			if *update {
 				for i := range ar.Files {
 					if ar.Files[i].Name == "plan" {
@@ -56,9 +56,11 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func outcome(have, want cluster.State) string {
+func outcome(t *testing.T, have, want cluster.State) string {
+	t.Helper()
 	p, err := plan.Diff(have, want)
 	if err == nil {
+		reread(t, p)
 		return p.String()
 	}
 	var b strings.Builder

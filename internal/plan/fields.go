@@ -70,25 +70,19 @@ func nodeFields(old, n cluster.Node) []Field {
 	f.add("boot_mode", old.BootMode, n.BootMode)
 	volumes := match(old.Volumes, n.Volumes, func(v cluster.Volume) string { return v.Name })
 	for _, v := range volumes.both {
-		f.add("volume "+v.new.Name, volume(v.old), volume(v.new))
+		f.add("volume "+v.new.Name, size(v.old.Size), size(v.new.Size))
+		f.add("volume "+v.new.Name+" pool", v.old.Pool, v.new.Pool)
 	}
 	for _, v := range volumes.added {
-		f.add("volume "+v.Name, none, volume(v))
+		f.add("volume "+v.Name, none, size(v.Size))
 	}
 	for _, v := range volumes.gone {
-		f.add("volume "+v.Name, volume(v), none)
+		f.add("volume "+v.Name, size(v.Size), none)
 	}
 	for i := range max(len(old.Ports), len(n.Ports)) {
 		f.port(i, old.Ports, n.Ports)
 	}
 	return f
-}
-
-func volume(v cluster.Volume) string {
-	if v.Pool == "" {
-		return size(v.Size)
-	}
-	return size(v.Size) + " in " + v.Pool
 }
 
 func (f *fields) port(i int, old, n []cluster.Port) {

@@ -8,6 +8,8 @@
 package plan
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 
 	"github.com/tenks/tenks/internal/cluster"
@@ -32,35 +34,45 @@ func (p Plan) Empty() bool { return len(p.Stages) == 0 }
 
 // Service is what the bare metal service is called where a hypervisor's name
 // would stand.
-const Service = "ironic"
+const Service = "Ironic"
 
-// String is the plan as text, a line for each change, with no secrets.
+// String is the plan as text, what is unknown included, with no secrets.
 func (p Plan) String() string {
+	s := p.Text(nil)
+	for _, u := range p.Unknown {
+		s += "unknown: " + u.String() + "\n"
+	}
+	return s
+}
+
+// Text is the plan as people read it: a line for each change, grouped by stage,
+// and a sum. paint may colour a line; nil leaves it as it is. Secrets are not
+// in it, nor is what is unknown.
+func (p Plan) Text(paint func(Kind, string) string) string {
+	switch {
+	case p.Empty() && len(p.Unknown) > 0:
+		return "nothing to do but for what is unknown\n"
+	case p.Empty():
+		return "nothing to do\n"
+	}
 	var b strings.Builder
+	counts := map[Kind]int{}
 	for _, st := range p.Stages {
 		b.WriteString(st.Name + ":\n")
 		for _, s := range st.Steps {
 			for _, c := range s.Changes() {
-				b.WriteString("  " + place(s.Where()) + ": " + c.String() + "\n")
+				counts[c.Kind]++
+				line := c.String()
+				if paint != nil {
+					line = paint(c.Kind, line)
+				}
+				b.WriteString("  " + Place(s.Where()) + ": " + line + "\n")
 			}
 		}
 	}
-	if p.Empty() {
-		b.WriteString("nothing to do\n")
-	}
-	for _, u := range p.Unknown {
-		b.WriteString("unknown: " + place(u.Hypervisor))
-		if u.Provider != "" {
-			b.WriteString(": " + u.Provider)
-		}
-		b.WriteString(": " + u.Cause + "\n")
-	}
+	fmt.Fprintf(&b, "%d to add, %d to change, %d to remove\n", counts[Add], counts[Update], counts[Remove])
 	return b.String()
 }
 
-func place(hypervisor string) string {
-	if hypervisor == "" {
-		return Service
-	}
-	return hypervisor
-}
+// Place is where a step happens, in words: the hypervisor's name, or [Service].
+func Place(where string) string { return cmp.Or(where, Service) }

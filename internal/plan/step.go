@@ -99,6 +99,15 @@ type Field struct {
 	To   string `json:"to"`
 }
 
+// String is the field as "tenks plan" prints it: "memory 3 GiB→4 GiB". Of a
+// secret it only tells that it changes.
+func (f Field) String() string {
+	if f.From == hidden && f.To == hidden {
+		return f.Name + " changed"
+	}
+	return fmt.Sprintf("%s %s→%s", f.Name, f.From, f.To)
+}
+
 // String is the change as "tenks plan" prints it, without its hypervisor.
 func (c Change) String() string {
 	s := fmt.Sprintf("%s %s", c.Kind, c.Object)
@@ -109,7 +118,7 @@ func (c Change) String() string {
 		if i > 0 {
 			s += ","
 		}
-		s += fmt.Sprintf(" %s %s→%s", f.Name, f.From, f.To)
+		s += " " + f.String()
 	}
 	if c.Reason != "" {
 		s += ": " + c.Reason

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tenks/tenks/internal/bmc/deploy"
 	"github.com/tenks/tenks/internal/cluster"
@@ -43,6 +44,11 @@ func (w *Worker) Close() error {
 	return w.OnClose()
 }
 
+// platformTime is how long a platform may take to say what there is. It is less
+// than who asks a hypervisor waits for all of it: a platform that hangs is
+// unknown, and the rest is not.
+const platformTime = 30 * time.Second
+
 // Observe implements [hypervisor.Worker]. Everything is asked side by side.
 func (w *Worker) Observe(ctx context.Context, clusterName string) (cluster.State, error) {
 	var (
@@ -53,6 +59,9 @@ func (w *Worker) Observe(ctx context.Context, clusterName string) (cluster.State
 	)
 	for _, name := range slices.Sorted(maps.Keys(w.Providers)) {
 		all.Go(func() {
+			ctx, cancel := context.WithTimeoutCause(ctx, platformTime,
+				hint.Add(fmt.Errorf("no answer within %s", platformTime), "see whether %s hangs, and restart it; or run: tenks doctor", name))
+			defer cancel()
 			found, err := w.Providers[name].Observe(ctx, clusterName)
 			mu.Lock()
 			defer mu.Unlock()
