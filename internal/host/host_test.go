@@ -52,7 +52,7 @@ func fresh() *box {
 			"/run/dbus/system_bus_socket": "",
 			"/run/systemd/system":         "",
 		},
-		programs: map[string]bool{"ip": true, "unshare": true, "apt-get": true},
+		programs: map[string]bool{"ip": true, "unshare": true, "setsid": true, "apt-get": true},
 		accounts: map[string]account{}, modes: map[string]mode{}, fails: map[string]int{}, left: map[string]string{},
 		space: 100 << 30, nofile: 20000,
 	}
@@ -161,6 +161,9 @@ func (b *box) run(_ context.Context, name string, args ...string) (string, error
 		b.files["enabled "+last] = ""
 	case strings.HasPrefix(line, "systemctl start"), name == "libvirtd":
 		b.running()
+	case name == "sh" && strings.Contains(line, "libvirtd -d"):
+		b.running()
+		b.files["/proc/71/stat"] = "71 (something else) S 1" // it is process 71 elsewhere
 	}
 	return "", nil
 }
@@ -242,13 +245,15 @@ func TestSetup(t *testing.T) {
 		box  *box
 		want []string
 	}{
-		"fresh, systemd":     {fresh(), []string{all, useradd}},
-		"fresh, no systemd":  {container(), []string{all, useradd, conf, "virtlogd -d", "libvirtd -d"}},
-		"Ubuntu":             {fresh().with(func(b *box) { b.files["/etc/os-release"] = ubuntuRelease }), []string{all, useradd}},
-		"a child of Ubuntu":  {fresh().with(func(b *box) { b.files["/etc/os-release"] = mintRelease }), []string{all, useradd}},
-		"old package lists":  {fresh().with(func(b *box) { b.fails["apt-get"] = 1 }), []string{all, update, all, useradd}},
-		"one thing missing":  {fresh().installed().running().member().with(func(b *box) { delete(b.programs, "qemu-img") }), []string{apt + "install --no-install-recommends qemu-utils"}},
-		"firmware gone":      {fresh().installed().running().member().with(func(b *box) { delete(b.files, "/fw/code.fd") }), []string{apt + "install --no-install-recommends ovmf"}},
+		"fresh, systemd":    {fresh(), []string{all, useradd}},
+		"fresh, no systemd": {container(), []string{all, useradd, conf, "virtlogd -d", "libvirtd -d"}},
+		"Ubuntu":            {fresh().with(func(b *box) { b.files["/etc/os-release"] = ubuntuRelease }), []string{all, useradd}},
+		"a child of Ubuntu": {fresh().with(func(b *box) { b.files["/etc/os-release"] = mintRelease }), []string{all, useradd}},
+		"old package lists": {fresh().with(func(b *box) { b.fails["apt-get"] = 1 }), []string{all, update, all, useradd}},
+		"one thing missing": {fresh().installed().running().member().with(func(b *box) { delete(b.programs, "qemu-img") }), []string{apt + "install --no-install-recommends qemu-utils"}},
+		"firmware gone":     {fresh().installed().running().member().with(func(b *box) { delete(b.files, "/fw/code.fd") }), []string{apt + "install --no-install-recommends ovmf"}},
+		"slow PID 1": {container().with(func(b *box) { b.zombies = 1300 * time.Millisecond }), []string{all, useradd, conf,
+			"sh -c setsid -f unshare --pid --fork --mount-proc sh -c 'virtlogd -d; libvirtd -d; sleep infinity; :' </dev/null >/dev/null 2>&1"}},
 		"not running":        {fresh().installed().member(), []string{"systemctl enable libvirtd.service", "systemctl start virtlogd.socket libvirtd.service"}},
 		"not enabled":        {fresh().installed().running().member().with(func(b *box) { delete(b.files, "enabled libvirtd.service") }), []string{"systemctl enable libvirtd.service"}},
 		"user missing":       {fresh().installed().running(), []string{useradd}},

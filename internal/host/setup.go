@@ -196,7 +196,7 @@ func (u *setup) access(ctx context.Context, own bool) error {
 	if err := u.s.write(libvirtdConf, strings.TrimRight(string(text), "\n")+"\n"+accessText); err != nil {
 		return hint.Add(fmt.Errorf("configure libvirtd: %w", err), "add to %s by hand: auth_unix_rw = \"none\"", libvirtdConf)
 	}
-	pid, running := u.daemon("/run/libvirtd.pid")
+	pid, running := u.s.daemon("/run/libvirtd.pid")
 	if !running {
 		return nil
 	}
@@ -204,13 +204,13 @@ func (u *setup) access(ctx context.Context, own bool) error {
 	if err := u.s.stop(pid); err != nil {
 		return fmt.Errorf("stop libvirtd, process %d: %w", pid, err)
 	}
-	return u.await(ctx, func() bool { _, running := u.daemon("/run/libvirtd.pid"); return !running },
+	return u.await(ctx, func() bool { _, running := u.s.daemon("/run/libvirtd.pid"); return !running },
 		fmt.Errorf("libvirtd, process %d, does not stop", pid))
 }
 
 // daemon reads a PID file and tells whether that process runs.
-func (u *setup) daemon(pidFile string) (int, bool) {
-	text, err := u.s.read(pidFile)
+func (s *system) daemon(pidFile string) (int, bool) {
+	text, err := s.read(pidFile)
 	if err != nil {
 		return 0, false
 	}
@@ -218,7 +218,7 @@ func (u *setup) daemon(pidFile string) (int, bool) {
 	if err != nil {
 		return 0, false
 	}
-	stat, err := u.s.read(fmt.Sprintf("/proc/%d/stat", pid))
+	stat, err := s.read(fmt.Sprintf("/proc/%d/stat", pid))
 	name := strings.TrimSuffix(pidFile[strings.LastIndex(pidFile, "/")+1:], ".pid")
 	return pid, err == nil && !zombie(stat) && strings.Contains(string(stat), "("+name+")")
 }
@@ -282,18 +282,34 @@ func (u *setup) units(ctx context.Context, start bool) (started bool, err error)
 	return true, nil
 }
 
-// daemons starts libvirt's daemons by themselves.
+// daemons starts libvirt's daemons by themselves: where PID 1 is slow to clear
+// away ended processes, as children of a PID 1 of their own.
 func (u *setup) daemons(ctx context.Context, start bool) (started bool, err error) {
 	if !start {
 		return false, nil
 	}
+	var names []string
 	for _, name := range []string{"virtlogd", "libvirtd"} {
-		pid, running := u.daemon("/run/" + name + ".pid")
+		pid, running := u.s.daemon("/run/" + name + ".pid")
 		if running && name == "libvirtd" {
 			return false, hint.Add(fmt.Errorf("libvirtd runs, as process %d, but does not answer at %s", pid, u.o.Options.LibvirtSocket),
 				"stop it, then try again: kill %d", pid)
 		}
-		if running || !u.say("start %s", name) {
+		if !running {
+			names = append(names, name)
+		}
+	}
+	if took, err := u.s.reap(); err == nil && took > slowReap && u.s.program("unshare") && u.s.program("setsid") {
+		if u.say("start %s with a PID 1 of their own (this machine's takes %.1f s to clear away a process)", strings.Join(names, " and "), took.Seconds()) {
+			_, err := u.s.run(ctx, "sh", "-c", ownPID1(names))
+			if err != nil {
+				return false, hint.Add(fmt.Errorf("start %s: %w", strings.Join(names, " and "), err), "see what it says: libvirtd -v")
+			}
+		}
+		return true, nil
+	}
+	for _, name := range names {
+		if !u.say("start %s", name) {
 			continue
 		}
 		if _, err := u.s.run(ctx, name, "-d"); err != nil {
@@ -301,4 +317,11 @@ func (u *setup) daemons(ctx context.Context, start bool) (started bool, err erro
 		}
 	}
 	return true, nil
+}
+
+// ownPID1 is the shell command that starts daemons in a PID namespace of their
+// own, whose PID 1, a shell that waits for all its children, goes on.
+func ownPID1(daemons []string) string {
+	return "setsid -f unshare --pid --fork --mount-proc sh -c '" + strings.Join(daemons, " -d; ") +
+		" -d; sleep infinity; :' </dev/null >/dev/null 2>&1"
 }

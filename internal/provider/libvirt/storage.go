@@ -72,6 +72,7 @@ func startPool(l *libvirt.Libvirt, sp libvirt.StoragePool) error {
 // DeletePool implements [provider.Storage].
 func (p *Provider) DeletePool(ctx context.Context, _ string, cp cluster.Pool) error {
 	return p.work.do(ctx, func(l *libvirt.Libvirt) error {
+		sweepSelfTests(l) // the last to go takes what killed ones have left
 		sp, err := l.StoragePoolLookupByName(cp.Name)
 		if is(err, libvirt.ErrNoStoragePool) || err == nil && formatUUID(sp.UUID) != cp.UUID {
 			return nil // a stranger's is none of our business
