@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,15 +21,24 @@ const (
 // Serial over LAN, "tenks console", Redfish. The hardware's console is open while
 // there is a viewer and the machine is on; viewers stay over a power cycle.
 type Console struct {
-	m *Machine
+	m    *Machine
+	wake chan struct{} // has a token when the power has changed
 
 	mu      sync.Mutex
 	viewers []*Viewer
 	history []byte
-	stop    context.CancelFunc // ends run; nil: it does not run
-	wake    chan struct{}      // has a token when the power has changed
-	port    io.ReadWriteCloser // the hardware's; nil: the machine is off
+	stop    context.CancelFunc // ends run; nil: nobody looks
+	ended   chan struct{}      // closed when the last run is over; nil: there was none
+	port    *port              // the hardware's; nil: it is not open
 	problem error              // why port is nil while the machine is on
+	closed  bool
+}
+
+// port is the hardware's console while it is open.
+type port struct {
+	io.ReadWriteCloser
+	typed chan []byte   // what is to be written
+	gone  chan struct{} // closed when it has ended
 }
 
 // Console is the machine's serial console.
@@ -39,7 +49,8 @@ func (c *Console) init(m *Machine) { c.m, c.wake = m, make(chan struct{}, 1) }
 // Viewer is one who looks at a console and may type. All methods are safe for
 // concurrent use.
 type Viewer struct {
-	c *Console
+	c    *Console
+	done chan struct{} // closed by Close
 
 	mu     sync.Mutex
 	more   sync.Cond
@@ -50,22 +61,28 @@ type Viewer struct {
 
 // Attach adds a viewer, who first reads the last history bytes of what the
 // machine has said while anybody looked (at most 16 KiB). Errors wrap
-// [ErrUnsupported] if the machine has no console. A machine that is off is no
-// error: the viewer waits.
+// [ErrUnsupported] if the machine has no console, and [io.ErrClosedPipe] after
+// [Machine.Close]. A machine that is off is no error: the viewer waits.
 func (c *Console) Attach(history int) (*Viewer, error) {
 	if _, able := c.m.hw.(Consoler); !able {
 		return nil, fmt.Errorf("serial console: %w", ErrUnsupported)
 	}
-	v := &Viewer{c: c}
+	v := &Viewer{c: c, done: make(chan struct{})}
 	v.more.L = &v.mu
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v.data = slices.Clone(c.history[max(0, len(c.history)-history):])
+	if c.closed {
+		return nil, fmt.Errorf("serial console: %w", io.ErrClosedPipe)
+	}
+	shown := max(0, min(history, len(c.history)))
+	v.data = bytes.Clone(c.history[len(c.history)-shown:])
 	c.viewers = append(c.viewers, v)
 	if c.stop == nil {
 		var ctx context.Context
 		ctx, c.stop = context.WithCancel(context.Background())
-		go c.run(ctx)
+		before := c.ended
+		c.ended = make(chan struct{})
+		go c.run(ctx, before, c.ended)
 	}
 	return v, nil
 }
@@ -77,9 +94,10 @@ func (c *Console) Problem() error {
 	return c.problem
 }
 
-// close ends all viewers.
+// close ends all viewers, for good.
 func (c *Console) close() {
 	c.mu.Lock()
+	c.closed = true
 	viewers := slices.Clone(c.viewers)
 	c.mu.Unlock()
 	for _, v := range viewers {
@@ -87,8 +105,8 @@ func (c *Console) close() {
 	}
 }
 
-// powered notes that the power has changed.
-func (c *Console) powered(bool) {
+// powered is told that the power has changed.
+func (c *Console) powered() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -99,17 +117,19 @@ func (c *Console) powered(bool) {
 // could not open, or whose machine does not tell when it is switched on.
 const retryConsole = time.Second
 
-// run keeps the hardware's console open while there are viewers.
-func (c *Console) run(ctx context.Context) {
+// run keeps the hardware's console open until ctx is done. It begins when the
+// run before it is over: the hardware has one console.
+func (c *Console) run(ctx context.Context, before <-chan struct{}, ended chan<- struct{}) {
+	defer close(ended)
+	if before != nil {
+		<-before
+	}
 	for ctx.Err() == nil {
-		port, err := c.m.hw.(Consoler).Console(ctx)
-		if err == nil {
-			c.attached(port, nil)
-			err = c.pump(ctx, port)
-			c.attached(nil, nil)
-		} else if !errors.Is(err, ErrOff) {
-			c.attached(nil, err)
+		err := c.show(ctx)
+		if ctx.Err() != nil {
+			err = nil
 		}
+		c.opened(nil, err)
 		select {
 		case <-ctx.Done():
 		case <-c.wake:
@@ -118,24 +138,67 @@ func (c *Console) run(ctx context.Context) {
 	}
 }
 
-func (c *Console) attached(port io.ReadWriteCloser, problem error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.port, c.problem = port, problem
+// show gives all viewers what the hardware's console says until that ends. It
+// returns nil at once if the machine is off.
+func (c *Console) show(ctx context.Context) error {
+	if on, err := c.m.On(); err != nil || !on {
+		return err
+	}
+	rw, err := c.m.hw.(Consoler).Console(ctx)
+	if errors.Is(err, ErrOff) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p := &port{ReadWriteCloser: rw, typed: make(chan []byte), gone: make(chan struct{})}
+	closePort := sync.OnceFunc(func() { _ = rw.Close() })
+	var writer sync.WaitGroup
+	writer.Go(func() { p.write(closePort) })
+	stop := context.AfterFunc(ctx, closePort)
+	c.opened(p, nil)
+	c.pump(p)
+	close(p.gone)
+	stop()
+	closePort()
+	writer.Wait()
+	return nil
 }
 
-// pump copies from port to all viewers until port ends.
-func (c *Console) pump(ctx context.Context, port io.ReadWriteCloser) error {
-	defer context.AfterFunc(ctx, func() { _ = port.Close() })()
-	defer func() { _ = port.Close() }()
+// opened notes that port is open; nil: that it is not.
+func (c *Console) opened(p *port, problem error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.port, c.problem = p, problem
+}
+
+// pump copies from the port to all viewers until the port ends: the machine is
+// off, or somebody took its console.
+func (c *Console) pump(p *port) {
 	buf := make([]byte, 4096)
 	for {
-		n, err := port.Read(buf)
+		n, err := p.Read(buf)
 		if n > 0 {
 			c.said(buf[:n])
 		}
 		if err != nil {
-			return err
+			return
+		}
+	}
+}
+
+// write types what viewers type until the port ends. A machine that does not
+// take it holds up nobody who wants to leave.
+func (p *port) write(closePort func()) {
+	for {
+		select {
+		case b := <-p.typed:
+			if _, err := p.Write(b); err != nil {
+				closePort()
+				return
+			}
+		case <-p.gone:
+			return
 		}
 	}
 }
@@ -144,23 +207,25 @@ func (c *Console) pump(ctx context.Context, port io.ReadWriteCloser) error {
 func (c *Console) said(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.history = append(c.history, b...)
-	if over := len(c.history) - historySize; over > 0 {
-		c.history = append(c.history[:0], c.history[over:]...)
-	}
+	c.history = last(append(c.history, b...), historySize)
 	for _, v := range c.viewers {
 		v.add(b)
 	}
 }
 
+// last returns the last n bytes of b, at its beginning.
+func last(b []byte, n int) []byte {
+	if over := len(b) - n; over > 0 {
+		return append(b[:0], b[over:]...)
+	}
+	return b
+}
+
 func (v *Viewer) add(b []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.data = append(v.data, b...)
-	if over := len(v.data) - viewerSize; over > 0 {
-		v.data = append(v.data[:0], v.data[over:]...)
-		v.lost += over
-	}
+	v.lost += max(0, len(v.data)+len(b)-viewerSize)
+	v.data = last(append(v.data, b...), viewerSize)
 	v.more.Broadcast()
 }
 
@@ -182,25 +247,32 @@ func (v *Viewer) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Write types on the console. Errors are [ErrOff] while the machine is off, and
+// Write types on the console. It waits while the machine has not taken what was
+// typed before. Errors are [ErrOff] while the machine is off, and
 // [io.ErrClosedPipe] after Close.
 func (v *Viewer) Write(b []byte) (int, error) {
-	v.mu.Lock()
-	closed := v.closed
-	v.mu.Unlock()
-	if closed {
+	select {
+	case <-v.done:
 		return 0, io.ErrClosedPipe
+	default:
 	}
 	v.c.mu.Lock()
-	port, problem := v.c.port, v.c.problem
+	p, problem := v.c.port, v.c.problem
 	v.c.mu.Unlock()
 	switch {
-	case port != nil:
-		return port.Write(b)
-	case problem != nil:
+	case p == nil && problem != nil:
 		return 0, problem
+	case p == nil:
+		return 0, ErrOff
 	}
-	return 0, ErrOff
+	select {
+	case p.typed <- bytes.Clone(b):
+		return len(b), nil
+	case <-p.gone:
+		return 0, ErrOff
+	case <-v.done:
+		return 0, io.ErrClosedPipe
+	}
 }
 
 // Lost is how many bytes the viewer has missed because it read too slowly.
@@ -220,6 +292,7 @@ func (v *Viewer) Close() error {
 	if was {
 		return nil
 	}
+	close(v.done)
 	c := v.c
 	c.mu.Lock()
 	defer c.mu.Unlock()

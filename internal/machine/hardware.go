@@ -64,7 +64,10 @@ type Boot struct {
 // Watcher is hardware that tells when its power changes, whoever changed it.
 type Watcher interface {
 	// Watch has changed called after every change, one call at a time and
-	// in order, until stop is called. changed must not wait.
+	// in order, until stop is called: for a change that a method of Hardware
+	// makes, before that method returns. What has changed while the truth
+	// was not known is told when it is known again. changed does not wait,
+	// and calls neither the hardware nor stop.
 	Watch(changed func(on bool)) (stop func())
 }
 
@@ -94,6 +97,8 @@ type MediaDrive interface {
 
 // Configurable is hardware whose firmware can be chosen.
 type Configurable interface {
-	// Configure changes the firmware of a machine that is off.
+	// Configure changes the firmware of a machine that is off, and leaves it
+	// off. Errors wrap [ErrUnsupported] if it cannot have that firmware. One
+	// that it has already is no change.
 	Configure(ctx context.Context, f Firmware) error
 }

@@ -82,12 +82,19 @@ func (m *Machine) InsertMedia(ctx context.Context, path string) error {
 	return nil
 }
 
-// SetFirmware chooses the firmware: at once if the machine is off, and when it
-// is next booted by its BMC otherwise. What is chosen and not in force yet is
-// in [Settings].
-func (m *Machine) SetFirmware(ctx context.Context, f Firmware) error {
+// SetFirmware chooses the firmware that the machine has when it is next booted
+// by its BMC, be it off or on now. What is chosen and not in force yet is in
+// [Settings]. Errors wrap [ErrUnsupported] if no machine has such a firmware, or
+// this one has no choice.
+func (m *Machine) SetFirmware(_ context.Context, f Firmware) error {
 	if _, able := m.hw.(Configurable); !able {
 		return fmt.Errorf("choice of firmware: %w", ErrUnsupported)
+	}
+	switch {
+	case f.BootMode != BootBIOS && f.BootMode != BootUEFI:
+		return fmt.Errorf("boot mode %q: %w", f.BootMode, ErrUnsupported)
+	case f.BootMode == BootBIOS && f.SecureBoot:
+		return fmt.Errorf("secure boot without UEFI: %w", ErrUnsupported)
 	}
 	return m.ChangeSettings(func(s *Settings) { s.Firmware = &f })
 }
@@ -106,8 +113,8 @@ func (m *Machine) configure(ctx context.Context) error {
 		return fmt.Errorf("machine %s: firmware: %w", m.Identity.Name, err)
 	}
 	return m.ChangeSettings(func(s *Settings) {
-		if s.Firmware == want {
-			s.Firmware = nil
+		if s.Firmware != nil && *s.Firmware == *want {
+			s.Firmware = nil // unless another one has been chosen meanwhile
 		}
 	})
 }

@@ -47,7 +47,8 @@ type EventStore interface {
 	LoadEvents() ([]Event, error)
 	// AppendEvent adds an event to those that are kept.
 	AppendEvent(Event) error
-	// ReplaceEvents keeps these events and no others.
+	// ReplaceEvents keeps these events and no others. It does not hold on
+	// to the slice.
 	ReplaceEvents([]Event) error
 }
 
@@ -94,6 +95,7 @@ func (l *Log) Add(e Event) uint16 {
 		e.Time = l.now()
 	}
 	e.Time = e.Time.UTC().Truncate(time.Millisecond)
+	e.Raw = slices.Clone(e.Raw)
 	l.last++
 	if l.last == 0 || l.last == 0xffff { // both have a meaning in IPMI (§31.5)
 		l.last = 1
@@ -105,17 +107,19 @@ func (l *Log) Add(e Event) uint16 {
 		l.events = slices.Delete(l.events, 0, len(l.events)-LogSize+1)
 	}
 	l.events = append(l.events, e)
-	if l.store != nil {
-		if full && e.ID%64 == 0 {
-			_ = l.store.ReplaceEvents(l.events) // now and then, so that the file stays small
-		} else {
-			_ = l.store.AppendEvent(e)
-		}
-	}
+	l.keep(e, full && e.ID%64 == 0) // now and then, so that the file stays small
 	for _, w := range l.watchers {
 		w.f(e)
 	}
 	return e.ID
+}
+
+// keep stores an event that has been added; all of them anew if rewrite is set.
+func (l *Log) keep(e Event, rewrite bool) {
+	if l.store == nil || rewrite && l.store.ReplaceEvents(l.events) == nil {
+		return
+	}
+	_ = l.store.AppendEvent(e) // a log that cannot be written is kept in memory
 }
 
 // Events returns the events, oldest first.

@@ -68,8 +68,9 @@ type Machine struct {
 	console Console
 	unwatch func()
 
-	busy  atomic.Bool            // a power change is under way
-	doing atomic.Pointer[Action] // which; nil: none
+	busy  atomic.Bool // a power change is under way
+	phase phase
+	news  news
 
 	mu     sync.Mutex
 	memory Memory
@@ -95,36 +96,13 @@ func New(id Identity, hw Hardware, store Store) (*Machine, error) {
 	return m, nil
 }
 
-// Close lets go of the hardware; the machine itself goes on.
+// Close lets go of the hardware, and ends all viewers of the console; the
+// machine itself goes on.
 func (m *Machine) Close() {
 	if m.unwatch != nil {
 		m.unwatch()
 	}
 	m.console.close()
-}
-
-// powered notes that the power has changed, whoever changed it.
-func (m *Machine) powered(on bool) {
-	cause := CauseOutside
-	if m.busy.Load() {
-		cause = CauseCommand
-	}
-	now := time.Now()
-	m.console.powered(on)
-	// A machine whose times cannot be kept is still on or off.
-	_ = m.ChangeSettings(func(s *Settings) {
-		if on {
-			s.LastStart, s.LastCause = now, cause
-		} else if !s.LastStart.IsZero() {
-			s.OnTime += now.Sub(s.LastStart)
-			s.LastStart = time.Time{}
-		}
-	})
-	if on {
-		m.log.Add(Event{Kind: PoweredOn})
-	} else {
-		m.log.Add(Event{Kind: PoweredOff})
-	}
 }
 
 // On tells whether the machine is on. It answers at once, also while the power
@@ -140,21 +118,27 @@ func (m *Machine) On() (bool, error) {
 // Busy tells whether a power change is under way.
 func (m *Machine) Busy() bool { return m.busy.Load() }
 
-// Power is [Machine.On] in more words: it also tells that a change is under way.
+// Power is [Machine.On] in more words: it also tells that the machine is being
+// switched on or off by its BMC.
 func (m *Machine) Power() (Power, error) {
-	doing := m.doing.Load()
-	on, err := m.On()
-	switch {
-	case err != nil:
-		return "", err
-	case doing != nil && on && (*doing == PowerOff || *doing == PowerCycle):
-		return TurningOff, nil
-	case doing != nil && !on && (*doing == PowerOn || *doing == PowerCycle):
-		return TurningOn, nil
-	case on:
-		return On, nil
+	for {
+		now := m.phase.now()
+		on, err := m.On()
+		if m.phase.now() != now {
+			continue // what on belongs to is over
+		}
+		switch {
+		case err != nil:
+			return "", err
+		case on && now.is(stopping):
+			return TurningOff, nil
+		case !on && now.is(starting):
+			return TurningOn, nil
+		case on:
+			return On, nil
+		}
+		return Off, nil
 	}
-	return Off, nil
 }
 
 // Do changes the power and returns when it has changed. While another change
@@ -169,8 +153,6 @@ func (m *Machine) Do(ctx context.Context, a Action) error {
 		return ErrBusy
 	}
 	defer m.busy.Store(false)
-	m.doing.Store(&a)
-	defer m.doing.Store(nil)
 
 	on, err := m.On()
 	if err != nil {
@@ -183,17 +165,21 @@ func (m *Machine) Do(ctx context.Context, a Action) error {
 		}
 		return m.start(ctx)
 	case PowerOff:
-		return m.hw.Stop(ctx)
+		return m.stop(ctx)
 	case SoftOff:
 		if !on {
 			return nil
 		}
-		return m.noted(Event{Kind: ShutdownAsked}, m.hw.Shutdown(ctx))
+		err := m.noted(Event{Kind: ShutdownAsked}, m.hw.Shutdown(ctx))
+		if errors.Is(err, ErrOff) {
+			return nil // since just now
+		}
+		return err
 	case PowerCycle:
 		if !on {
 			return ErrOff
 		}
-		if err := m.hw.Stop(ctx); err != nil {
+		if err := m.stop(ctx); err != nil {
 			return err
 		}
 		return m.start(ctx)
@@ -219,8 +205,19 @@ func (m *Machine) noted(e Event, err error) error {
 	return err
 }
 
+// stop switches the machine off.
+func (m *Machine) stop(ctx context.Context) error {
+	m.phase.set(stopping)
+	defer m.phase.set(resting)
+	err := m.hw.Stop(ctx)
+	m.news.wait()
+	return err
+}
+
 // start boots a machine that is off.
 func (m *Machine) start(ctx context.Context) error {
+	m.phase.set(starting)
+	defer m.phase.set(resting)
 	if err := m.configure(ctx); err != nil {
 		return err
 	}
@@ -231,7 +228,7 @@ func (m *Machine) start(ctx context.Context) error {
 // if another one was chosen, the machine is off for a moment.
 func (m *Machine) reset(ctx context.Context) error {
 	if m.Settings().Firmware != nil {
-		if err := m.hw.Stop(ctx); err != nil {
+		if err := m.stop(ctx); err != nil {
 			return err
 		}
 		return m.start(ctx)
@@ -249,7 +246,9 @@ func (m *Machine) boot(ctx context.Context, how func(context.Context, Boot) erro
 	if used != nil {
 		b = *used
 	}
-	if err := how(ctx, b); err != nil {
+	err := how(ctx, b)
+	m.news.wait()
+	if err != nil {
 		return err
 	}
 	if used == nil {

@@ -80,7 +80,16 @@ const (
 func (m *Machine) Settings() Settings {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.memory.Settings
+	return m.memory.Settings.clone()
+}
+
+// clone returns settings that share nothing with s.
+func (s Settings) clone() Settings {
+	if s.Firmware != nil {
+		f := *s.Firmware
+		s.Firmware = &f
+	}
+	return s
 }
 
 // ChangeSettings calls change with the settings and keeps what it leaves. If it
@@ -89,7 +98,9 @@ func (m *Machine) ChangeSettings(change func(*Settings)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	mem := m.memory
+	mem.Settings = mem.Settings.clone()
 	change(&mem.Settings)
+	mem.Settings = mem.Settings.clone() // what change has put in is the caller's
 	return m.remember(mem)
 }
 

@@ -144,6 +144,9 @@ func (s *Ironic) patchNode(n *object, in any) (int, any, error) {
 	return http.StatusOK, shown, err
 }
 
+// patchPath is what the real one's schema accepts, escapes (RFC 6901) not among it.
+var patchPath = regexp.MustCompile(`^(/[\w-]+)+$`)
+
 // patched is a copy of fields with a patch applied.
 func patched(fields map[string]any, in any, may func(field string) bool) (map[string]any, error) {
 	list, ok := in.([]any)
@@ -159,6 +162,9 @@ func patched(fields map[string]any, in any, may func(field string) bool) (map[st
 		c, _ := one.(map[string]any)
 		op, _ := c["op"].(string)
 		path, _ := c["path"].(string)
+		if !patchPath.MatchString(path) {
+			return nil, faultf(http.StatusBadRequest, "Schema error for patch: '%s' does not match '%s'", path, patchPath)
+		}
 		keys := strings.Split(strings.TrimPrefix(path, "/"), "/")
 		if !may(keys[0]) || len(keys) > 2 {
 			return nil, faultf(http.StatusBadRequest, "'%s' is an internal attribute and can not be updated", path)
@@ -166,7 +172,7 @@ func patched(fields map[string]any, in any, may func(field string) bool) (map[st
 		at, key := out, keys[0]
 		if len(keys) == 2 {
 			at, _ = out[keys[0]].(map[string]any)
-			key = strings.NewReplacer("~1", "/", "~0", "~").Replace(keys[1])
+			key = keys[1]
 		}
 		_, there := at[key]
 		switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -299,8 +300,8 @@ func (n *node) nodePatch(clusterName string, want cluster.Enrolment) []change {
 	set("/name", n.Name, want.Node)
 	set("/driver", n.Driver, want.Driver)
 	set("/resource_class", n.ResourceClass, want.ResourceClass)
-	p = append(p, mapPatch("/driver_info/", n.DriverInfo, old.DriverInfo, want.DriverInfo)...)
-	p = append(p, mapPatch("/properties/", n.Properties, old.Properties, want.Properties)...)
+	p = append(p, mapPatch("/driver_info", n.DriverInfo, old.DriverInfo, want.DriverInfo)...)
+	p = append(p, propertiesPatch(n.Properties, old.Properties, want.Properties)...)
 	key := passwordKey(want.Driver)
 	_, there := n.DriverInfo[key]
 	if want.Password != "" && (!there || old.PasswordMark != want.PasswordMark) {
@@ -330,13 +331,37 @@ func (n *node) nodePatch(clusterName string, want cluster.Enrolment) []change {
 	return p
 }
 
+// propertiesPatch is mapPatch for properties, whose keys may be such that Ironic
+// takes no patch of them alone: then all are replaced, the others by themselves.
+func propertiesPatch(have map[string]json.RawMessage, old []string, want map[string]string) []change {
+	p := mapPatch("/properties", have, old, want)
+	if !slices.ContainsFunc(p, func(c change) bool { return !patchable.MatchString(c.Path) }) {
+		return p
+	}
+	all := make(map[string]any, len(have)+len(want))
+	for key, raw := range have {
+		all[key] = raw
+	}
+	for _, key := range old {
+		delete(all, key)
+	}
+	for key, value := range want {
+		all[key] = value
+	}
+	return []change{{"add", "/properties", all}}
+}
+
+// patchable is what Ironic accepts as the path of a patch; escapes of RFC 6901
+// are not in it (schema of patches in ironic/api/controllers/v1/utils.py).
+var patchable = regexp.MustCompile(`^(/[\w-]+)+$`)
+
 // mapPatch changes the keys of a map that Tenks has set or wants to.
 func mapPatch(prefix string, have map[string]json.RawMessage, old []string, want map[string]string) []change {
 	var p []change
 	for _, key := range union(old, want) {
 		raw, there := have[key]
 		value, wanted := want[key]
-		path := prefix + strings.NewReplacer("~", "~0", "/", "~1").Replace(key) // RFC 6901 §3
+		path := prefix + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key) // RFC 6901 §3
 		switch {
 		case wanted && (!there || word(raw) != value):
 			p = append(p, change{"add", path, value})

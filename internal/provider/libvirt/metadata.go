@@ -23,9 +23,13 @@ type mark struct {
 	// Removing are volumes that are not the node's any more and may still be
 	// in the pool: an update was interrupted.
 	Removing []cluster.Volume `json:"removing,omitempty"`
-	// NVRAM is the UEFI variable store of a node that boots from BIOS now.
+	// NVRAM is the UEFI variable store of a node that boots from BIOS now;
+	// autoNVRAM if libvirt has chosen where it is.
 	NVRAM string `json:"nvram,omitempty"`
 }
+
+// autoNVRAM: libvirt knows where the variable store is, and tells only QEMU.
+const autoNVRAM = "auto"
 
 // newMark returns the mark of a node. What changes by itself is left out.
 func newMark(clusterName string, n cluster.Node) mark {

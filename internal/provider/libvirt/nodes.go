@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,8 +143,8 @@ func reshape(domain *element, m mark, want cluster.Node, poolPath string) (mark,
 		}
 	}
 	if bootMode(domain) != want.BootMode {
-		if nvram := domain.at("os", "nvram").text(); nvram != "" {
-			next.NVRAM = nvram
+		if want.BootMode != cluster.BootUEFI {
+			next.NVRAM = cmp.Or(domain.at("os", "nvram").text(), autoNVRAM)
 		}
 		setFirmware(domain, want.BootMode)
 	}
@@ -332,7 +333,9 @@ func undefine(l *libvirt.Libvirt, f *found) error {
 		// libvirt removes the variable store of a domain that boots from
 		// UEFI: for a moment this one does so again.
 		setFirmware(f.xml, cluster.BootUEFI)
-		f.xml.child("os").child("nvram").setText(f.mark.NVRAM)
+		if f.mark.NVRAM != autoNVRAM {
+			f.xml.child("os").child("nvram").setText(f.mark.NVRAM)
+		}
 		if _, err := l.DomainDefineXMLFlags(f.xml.String(), 0); err != nil {
 			return fmt.Errorf("its UEFI variable store %s: %w", f.mark.NVRAM, err)
 		}
