@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tenks/tenks/internal/bmc/account"
 	"github.com/tenks/tenks/internal/bmc/ipmi"
 	"github.com/tenks/tenks/internal/machine"
 )
@@ -40,17 +41,16 @@ type Options struct {
 	Retry time.Duration
 
 	// protocol replaces IPMI in tests.
-	protocol func(m *machine.Machine, u ipmi.User, log *slog.Logger) protocol
+	protocol func(m *machine.Machine, a *account.Table, log *slog.Logger) protocol
 }
 
 // protocol answers the packets of one BMC; [ipmi.Server] is one.
 type protocol interface {
 	Serve(ctx context.Context, conn net.PacketConn) error
-	SetUsers(users []ipmi.User)
 }
 
-func newIPMI(m *machine.Machine, u ipmi.User, log *slog.Logger) protocol {
-	return &ipmi.Server{Machine: m, Users: []ipmi.User{u}, Log: log}
+func newIPMI(m *machine.Machine, a *account.Table, log *slog.Logger) protocol {
+	return &ipmi.Server{Machine: m, Accounts: a, Log: log}
 }
 
 // server is the process.
@@ -75,11 +75,12 @@ type server struct {
 
 // running is one BMC, listening or not.
 type running struct {
-	entry  Entry
-	server protocol
-	stop   context.CancelFunc
-	done   chan struct{} // closed when the server has ended; nil: it has not begun
-	err    error         // why it does not listen
+	entry    Entry
+	server   protocol
+	accounts *account.Table // who may log in
+	stop     context.CancelFunc
+	done     chan struct{} // closed when the server has ended; nil: it has not begun
+	err      error         // why it does not listen
 }
 
 // listening tells whether the BMC answers packets. The server's mu is held.
@@ -233,7 +234,9 @@ func (s *server) apply(list List, hash string) {
 		e, wanted := want[node]
 		if wanted && r.listening() && sameButUser(r.entry, e) {
 			if r.entry != e {
-				r.server.SetUsers([]ipmi.User{{Name: e.Username, Password: e.Password}})
+				if err := r.accounts.Reset(e.Username, e.Password); err != nil {
+					s.o.Log.Error("accounts not kept", "node", e.Node, "err", err)
+				}
 				r.entry = e
 			}
 			continue
@@ -280,6 +283,10 @@ func (s *server) start(e Entry) *running {
 		r.err = err
 		return r
 	}
+	if r.accounts, err = account.New(m, e.Username, e.Password); err != nil {
+		r.err = err
+		return r
+	}
 	conn, err := listen(e)
 	if err != nil {
 		r.err = err
@@ -288,7 +295,7 @@ func (s *server) start(e Entry) *running {
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(s.ctx)
 	r.done = make(chan struct{})
-	r.server = s.o.protocol(m, ipmi.User{Name: e.Username, Password: e.Password}, s.o.Log.With("node", e.Node))
+	r.server = s.o.protocol(m, r.accounts, s.o.Log.With("node", e.Node))
 	s.all.Go(func() {
 		err := r.server.Serve(ctx, conn)
 		failed := ctx.Err() == nil

@@ -63,6 +63,7 @@ type Table struct {
 	keep Keeper
 
 	mu       sync.Mutex
+	kept     bool    // keep has a memory
 	file     Account // what the file says of FirstID
 	accounts []Account
 	watchers []*func()
@@ -87,7 +88,7 @@ func New(keep Keeper, name, password string) (*Table, error) {
 		return nil, err
 	}
 	if there {
-		t.file, t.accounts = m.File, m.Accounts
+		t.kept, t.file, t.accounts = true, m.File, m.Accounts
 	}
 	return t, t.Reset(name, password)
 }
@@ -103,14 +104,18 @@ func (t *Table) Reset(name, password string) error {
 		return nil
 	}
 	accounts := slices.DeleteFunc(slices.Clone(t.accounts), func(a Account) bool { return a.ID == FirstID || a.Name == name })
-	t.file = want
-	if len(accounts) == 0 {
-		// Nothing but the file's account: there is nothing to remember.
-		t.accounts = []Account{want}
-		t.changed()
-		return t.keep.Remember(key, nil)
+	if len(accounts) > 0 {
+		return t.save(want, append(accounts, want))
 	}
-	return t.save(append(accounts, want))
+	// Nothing but the file's account: there is nothing to remember.
+	if t.kept {
+		if err := t.keep.Remember(key, nil); err != nil {
+			return err
+		}
+	}
+	t.kept, t.file, t.accounts = false, want, []Account{want}
+	t.changed()
+	return nil
 }
 
 // List returns the accounts that have a name, by ID.
@@ -171,7 +176,7 @@ func (t *Table) Set(a Account) error {
 	if !admin {
 		return ErrLast
 	}
-	return t.save(accounts)
+	return t.save(t.file, accounts)
 }
 
 // administers tells whether a can log in and change accounts.
@@ -199,13 +204,13 @@ func (a Account) check() error {
 	return fmt.Errorf("%q: %w", a.Role, ErrRole)
 }
 
-// save keeps accounts and then uses them; t.mu is held.
-func (t *Table) save(accounts []Account) error {
+// save keeps the accounts and what the file says, and then uses them; t.mu is held.
+func (t *Table) save(file Account, accounts []Account) error {
 	slices.SortFunc(accounts, func(a, b Account) int { return cmp.Compare(a.ID, b.ID) })
-	if err := t.keep.Remember(key, memory{t.file, accounts}); err != nil {
+	if err := t.keep.Remember(key, memory{file, accounts}); err != nil {
 		return err
 	}
-	t.accounts = accounts
+	t.kept, t.file, t.accounts = true, file, accounts
 	t.changed()
 	return nil
 }

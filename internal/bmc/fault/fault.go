@@ -17,10 +17,10 @@ const (
 
 // Request is something that a client asked.
 type Request struct {
-	Protocol  string // IPMI, Redfish, SNMP
-	Operation string // "Chassis Control", "POST ComputerSystem.Reset", "SET outlet"; as `tenks bmc trace` shows it
-	From      string // the client's address and port
-	Detail    string // more of it, without secrets
+	Protocol  string `json:"protocol"`         // IPMI, Redfish, SNMP
+	Operation string `json:"operation"`        // "Chassis Control", "POST ComputerSystem.Reset", "SET outlet"; as `tenks bmc trace` shows it
+	From      string `json:"from"`             // the client's address and port
+	Detail    string `json:"detail,omitempty"` // more of it, without secrets
 }
 
 // Effect is what a protocol is to do with a request. The zero value is: answer

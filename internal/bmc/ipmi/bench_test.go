@@ -8,10 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/tenks/tenks/internal/bmc/account"
 	"github.com/tenks/tenks/internal/bmc/ipmi"
 	"github.com/tenks/tenks/internal/machine"
 )
@@ -37,7 +40,11 @@ func serveBenchmark() error {
 	if err != nil {
 		return err
 	}
-	m, err := machine.New(machine.Identity{Name: "tk0", UUID: testUUID}, &hardware{on: true}, &store{})
+	m, err := machine.New(machine.Identity{Name: "tk0", UUID: testUUID}, newTalker(), &store{})
+	if err != nil {
+		return err
+	}
+	accounts, err := account.New(m, testUser.Name, testUser.Password)
 	if err != nil {
 		return err
 	}
@@ -47,7 +54,7 @@ func serveBenchmark() error {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
-	return (&ipmi.Server{Machine: m, Users: []ipmi.User{testUser}}).Serve(ctx, conn)
+	return (&ipmi.Server{Machine: m, Accounts: accounts}).Serve(ctx, conn)
 }
 
 // startChild starts a server in a process of its own.
@@ -147,4 +154,45 @@ func BenchmarkCommand(b *testing.B) {
 				})
 		})
 	}
+}
+
+// BenchmarkEcho types one character on the console and waits for its echo, with
+// the parameters that a new BMC has.
+func BenchmarkEcho(b *testing.B) {
+	var times []time.Duration
+	sequence := byte(0)
+	measure(b, 17,
+		func(c *client) error {
+			if err := c.login(testUser.Name, testUser.Password); err != nil {
+				return err
+			}
+			if code, _, err := c.do(0x06, 0x3b, 4); code != 0 || err != nil {
+				return fmt.Errorf("set session privilege: %02Xh, %w", code, err)
+			}
+			code, _, err := c.do(0x06, 0x48, 1, 1, 0xc0, 0, 0, 0)
+			if err == nil && code != 0 {
+				err = fmt.Errorf("activate payload: %02Xh", code)
+			}
+			return err
+		},
+		func(c *client) error {
+			sequence = sequence%15 + 1
+			start := time.Now()
+			if err := c.sendSOL(solPacket{seq: sequence, data: "x"}); err != nil {
+				return err
+			}
+			for {
+				p, err := c.readSOL()
+				if err != nil {
+					return err
+				}
+				if p.seq != 0 {
+					times = append(times, time.Since(start))
+					return c.sendSOL(solPacket{ack: p.seq, accepted: byte(len(p.data))})
+				}
+			}
+		})
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
 }

@@ -3,6 +3,7 @@ package ipmi
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,25 +11,22 @@ import (
 	"github.com/tenks/tenks/internal/machine"
 )
 
-// chassis is what the BMC remembers of its chassis until it is reset.
+// chassis is what the BMC remembers of its chassis until it is started again.
 type chassis struct {
-	startedHere   bool      // the power was last switched on by a command of IPMI
-	restartCause  uint8     // table 28-11; 0: unknown
-	identify      bool      // the light is on until it is switched off
-	identifyUntil time.Time // it blinks until then
-	options       options
+	identifyEnd timer // switches the light off
+	options     options
 }
 
 func getChassisCapabilities(_ *Server, _ *request, out []byte) (code, []byte) {
-	const bmc = 0x20            // address of all of the devices below
-	const noLockoutNoNMI = 0x00 // no intrusion sensor, front panel lockout, interlock
-	return ok, append(out, noLockoutNoNMI, bmc, bmc, bmc, bmc)
+	const bmc = 0x20              // address of all of the devices below
+	const diagnosticInterrupt = 4 // no intrusion sensor, front panel lockout, interlock
+	return ok, append(out, diagnosticInterrupt, bmc, bmc, bmc, bmc)
 }
 
 func getChassisStatus(s *Server, q *request, out []byte) (code, []byte) {
 	const (
 		powerOn           = 0x01
-		policyOff         = 0x00 // stays off when the hypervisor has been started again
+		policyShift       = 5
 		byCommand         = 0x10
 		identifySupported = 0x40
 		identifyTimed     = 0x10
@@ -38,18 +36,20 @@ func getChassisStatus(s *Server, q *request, out []byte) (code, []byte) {
 	if err != nil {
 		return codeFor(err), out
 	}
-	power, event, misc := uint8(policyOff), uint8(0), uint8(identifySupported)
+	settings := s.Machine.Settings()
+	power, event, misc := policyNumber(settings.Policy)<<policyShift, uint8(0), uint8(identifySupported)
 	if on {
 		power |= powerOn
 	}
-	if s.chassis.startedHere {
+	switch settings.LastCause {
+	case machine.CauseCommand, machine.CauseWatchdog:
 		event |= byCommand
 	}
 	switch {
-	case s.chassis.identify:
-		misc |= identifyOn
-	case q.now.Before(s.chassis.identifyUntil):
+	case settings.Indicator == machine.IndicatorBlinking && q.now.Before(s.kept.IdentifyUntil):
 		misc |= identifyTimed
+	case settings.Indicator != machine.IndicatorOff:
+		misc |= identifyOn
 	}
 	return ok, append(out, power, event, misc, 0)
 }
@@ -102,24 +102,32 @@ func chassisControl(s *Server, q *request, out []byte) (code, []byte) {
 	}
 	v.control = control{sequence: q.message.Sequence, action: n, started: true}
 	s.changing = true // from now on, not only when the goroutine runs
+	q.later = true
 	later := *q
 	later.message.Data = bytes.Clone(q.message.Data)
-	s.power.Go(func() { s.control(&later, actions[n&0x0f]) })
+	if !s.spawn(func() { s.control(&later, actions[n&0x0f]) }) {
+		return nodeBusy, out
+	}
 	return noReply, out // not yet
+}
+
+func (s *Server) powerTime() time.Duration {
+	if s.PowerTime != 0 {
+		return s.PowerTime
+	}
+	return 60 * time.Second
 }
 
 // control changes the power and sends the response when it has happened. It
 // runs in a goroutine of its own, without s.mu.
 func (s *Server) control(q *request, a machine.Action) {
-	defer s.rescue()
-	limit := s.PowerTime
-	if limit == 0 {
-		limit = 60 * time.Second
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	ctx, cancel := context.WithTimeout(s.ctx, s.powerTime())
 	defer cancel()
 	start := time.Now()
 	err := s.do(ctx, a)
+	if err == nil && (a == machine.PowerOn || a == machine.PowerCycle || a == machine.HardReset) {
+		s.noteCause(machine.CauseCommand)
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,11 +137,8 @@ func (s *Server) control(q *request, a machine.Action) {
 	if c == unspecified || c == timedOut {
 		level = slog.LevelError
 	}
-	s.log().LogAttrs(s.ctx, level, "chassis control", slog.String("action", string(a)), slog.String("user", q.session.user.Name),
+	s.log().LogAttrs(s.ctx, level, "chassis control", slog.String("action", string(a)), slog.String("user", q.session.account.Name),
 		slog.Duration("took", time.Since(start)), slog.Any("err", err))
-	if c == ok {
-		s.noteStart(a)
-	}
 	v := q.session
 	if c == nodeBusy {
 		v.control = control{} // has not been done: may be tried again
@@ -144,6 +149,8 @@ func (s *Server) control(q *request, a machine.Action) {
 	if s.sessions.byID[v.id] == v && s.ctx.Err() == nil {
 		v.used = time.Now() // it has not been idle
 		s.reply(q, c, []byte{0})
+	} else {
+		s.leave(q.visit, "no answer")
 	}
 }
 
@@ -165,17 +172,18 @@ func (s *Server) do(ctx context.Context, a machine.Action) error {
 	}
 }
 
-// noteStart remembers why the machine runs.
-func (s *Server) noteStart(a machine.Action) {
-	const byControl = 0x01 // table 28-11
-	switch a {
-	case machine.PowerOn, machine.PowerCycle:
-		s.chassis.startedHere, s.chassis.restartCause = true, byControl
-	case machine.HardReset:
-		s.chassis.restartCause = byControl
+// noteCause remembers why the machine runs.
+func (s *Server) noteCause(cause machine.Cause) {
+	if s.Machine.Settings().LastCause == cause {
+		return
+	}
+	if err := s.Machine.ChangeSettings(func(m *machine.Settings) { m.LastCause = cause }); err != nil {
+		s.log().LogAttrs(s.ctx, slog.LevelWarn, "restart cause not kept", slog.Any("err", err))
 	}
 }
 
+// chassisIdentify switches the identification light on for some time, for ever
+// or off.
 func chassisIdentify(s *Server, q *request, out []byte) (code, []byte) {
 	const usual, force = 15 * time.Second, 0x01
 	d := q.message.Data
@@ -183,26 +191,92 @@ func chassisIdentify(s *Server, q *request, out []byte) (code, []byte) {
 	if len(d) >= 1 {
 		interval = time.Duration(d[0]) * time.Second
 	}
-	s.chassis.identify = len(d) >= 2 && d[1]&force != 0
-	s.chassis.identifyUntil = q.now.Add(interval)
+	light, until := machine.IndicatorOff, time.Time{}
+	switch {
+	case len(d) >= 2 && d[1]&force != 0:
+		light = machine.IndicatorLit
+	case interval > 0:
+		light, until = machine.IndicatorBlinking, q.now.Add(interval)
+	}
+	if err := s.keep(func(k *kept) { k.IdentifyUntil = until }); err != nil {
+		return codeFor(err), out
+	}
+	if err := s.Machine.ChangeSettings(func(m *machine.Settings) { m.Indicator = light }); err != nil {
+		return codeFor(err), out
+	}
+	s.resumeIdentify()
 	return ok, out
 }
 
-// setPowerRestorePolicy supports the one policy that is true: a machine stays
-// off when its hypervisor has been started again.
-func setPowerRestorePolicy(_ *Server, q *request, out []byte) (code, []byte) {
-	const supported, stayOff, noChange = 0x01, 0x00, 0x03
-	switch q.message.Data[0] & 0x07 {
-	case stayOff, noChange:
-		return ok, append(out, supported)
+// resumeIdentify sees to it that a light that blinks for some time ends to.
+func (s *Server) resumeIdentify() {
+	s.chassis.identifyEnd.stop()
+	until := s.kept.IdentifyUntil
+	if until.IsZero() {
+		return
 	}
-	return invalidField, out
+	s.chassis.identifyEnd.set(max(time.Until(until), 0), func() {
+		s.locked(func() {
+			if !s.kept.IdentifyUntil.Equal(until) {
+				return // another command came
+			}
+			err := s.Machine.ChangeSettings(func(m *machine.Settings) {
+				if m.Indicator == machine.IndicatorBlinking {
+					m.Indicator = machine.IndicatorOff
+				}
+			})
+			if err == nil {
+				err = s.keep(func(k *kept) { k.IdentifyUntil = time.Time{} })
+			}
+			if err != nil {
+				s.log().LogAttrs(s.ctx, slog.LevelWarn, "identification light not kept", slog.Any("err", err))
+			}
+		})
+	})
+}
+
+// policies are the power restore policies by their number (§28.8).
+var policies = [...]machine.Policy{machine.PolicyOff, machine.PolicyPrevious, machine.PolicyOn}
+
+func policyNumber(p machine.Policy) uint8 {
+	for i, o := range policies {
+		if o == p {
+			return uint8(i)
+		}
+	}
+	return 0
+}
+
+func setPowerRestorePolicy(s *Server, q *request, out []byte) (code, []byte) {
+	const supported, noChange = 0x07, 0x03
+	n := q.message.Data[0] & 0x07
+	switch {
+	case n == noChange:
+	case int(n) < len(policies):
+		if err := s.Machine.ChangeSettings(func(m *machine.Settings) { m.Policy = policies[n] }); err != nil {
+			return codeFor(err), out
+		}
+	default:
+		return invalidField, out
+	}
+	return ok, append(out, supported)
 }
 
 func getRestartCause(s *Server, _ *request, out []byte) (code, []byte) {
-	channel := uint8(0)
-	if s.chassis.restartCause != 0 {
-		channel = lanChannel
+	const unknown, byControl, byButton, byWatchdog = 0x00, 0x01, 0x03, 0x04 // table 28-11
+	switch s.Machine.Settings().LastCause {
+	case machine.CauseCommand:
+		return ok, append(out, byControl, lanChannel)
+	case machine.CauseWatchdog:
+		return ok, append(out, byWatchdog, 0)
+	case machine.CauseOutside: // as somebody who stands beside it would
+		return ok, append(out, byButton, 0)
 	}
-	return ok, append(out, s.chassis.restartCause, channel)
+	return ok, append(out, unknown, 0)
+}
+
+func getPOHCounter(s *Server, _ *request, out []byte) (code, []byte) {
+	const minutesPerCount = 60
+	out = append(out, minutesPerCount)
+	return ok, binary.LittleEndian.AppendUint32(out, uint32(s.Machine.OnTime().Hours()))
 }

@@ -23,6 +23,7 @@ type client struct {
 	conn    net.Conn
 	timeout time.Duration // 0 means 5 seconds
 	suite   int           // 3 or 17
+	bmcKey  string        // Kg; "": none
 	role    byte          // whole byte of RAKP 1; 0 means 14h: administrator, by name only
 
 	console, system uint32
@@ -33,6 +34,7 @@ type client struct {
 	block           cipher.Block
 	seq             uint32
 	rq              byte
+	aside           [][]byte // packets of Serial over LAN that came while something else was waited for
 	buf             [1024]byte
 	out             []byte
 }
@@ -166,6 +168,9 @@ func (c *client) authenticate(user, password string) error {
 	if r[17] != 0 {
 		return statusError(r[17])
 	}
+	if c.bmcKey != "" {
+		key = []byte(c.bmcKey)
+	}
 	sik := c.mac(key, rm[:], rc, who)
 	if !right || !bytes.Equal(r[24:], c.mac(sik, rm[:], le32(c.system), guid)[:c.icv]) {
 		return errors.New("the BMC does not prove that it knows the password")
@@ -192,12 +197,15 @@ func message(b []byte, netFn, rq, cmd byte, data ...byte) []byte {
 	return append(b, checksum(b[len(b)-3-len(data):]))
 }
 
-// seal makes a packet of the session that carries payload.
-func (c *client) seal(seq uint32, payload []byte) []byte {
+// seal makes a packet of the session that carries an IPMI message.
+func (c *client) seal(seq uint32, payload []byte) []byte { return c.sealType(seq, 0, payload) }
+
+// sealType makes a packet of the session that carries payload.
+func (c *client) sealType(seq uint32, typ byte, payload []byte) []byte {
 	n := len(payload)
 	pad := (16 - (n+1)%16) % 16
 	total := 16 + n + pad + 1
-	b := append(c.out[:0], 0x06, 0x00, 0xff, 0x07, 0x06, 0xc0)
+	b := append(c.out[:0], 0x06, 0x00, 0xff, 0x07, 0x06, 0xc0|typ)
 	b = binary.LittleEndian.AppendUint32(b, c.system)
 	b = binary.LittleEndian.AppendUint32(b, seq)
 	b = append(b, byte(total), byte(total>>8))
@@ -220,30 +228,38 @@ func (c *client) seal(seq uint32, payload []byte) []byte {
 	return append(b, c.k1.Sum(nil)[:c.icv]...)
 }
 
-// unseal returns the IPMI response in a packet of the session: command,
-// completion code and data.
-func (c *client) unseal(r []byte) (rq, cmd, code byte, data []byte, err error) {
-	if len(r) < 16+32+2+c.icv || r[4] != 6 || r[5] != 0xc0 || binary.LittleEndian.Uint32(r[6:]) != c.console {
-		return 0, 0, 0, nil, fmt.Errorf("packet % x", r)
+// unsealType returns the payload in a packet of the session, and its type.
+func (c *client) unsealType(r []byte) (typ byte, payload []byte, err error) {
+	if len(r) < 16+32+2+c.icv || r[4] != 6 || r[5]&0xc0 != 0xc0 || binary.LittleEndian.Uint32(r[6:]) != c.console {
+		return 0, nil, fmt.Errorf("packet % x", r)
 	}
 	end := len(r) - c.icv
 	c.k1.Reset()
 	c.k1.Write(r[4:end])
 	n := int(binary.LittleEndian.Uint16(r[14:]))
 	if !bytes.Equal(c.k1.Sum(nil)[:c.icv], r[end:]) || (end-4)%4 != 0 || r[end-1] != 7 || 16+n+int(r[end-2])+2 != end {
-		return 0, 0, 0, nil, fmt.Errorf("trailer of % x", r)
+		return 0, nil, fmt.Errorf("trailer of % x", r)
 	}
 	p := r[32 : 16+n]
 	cipher.NewCBCDecrypter(c.block, r[16:32]).CryptBlocks(p, p)
 	pad := int(p[len(p)-1])
 	for i := range pad {
 		if p[len(p)-1-pad+i] != byte(i+1) {
-			return 0, 0, 0, nil, fmt.Errorf("confidentiality pad of % x", p)
+			return 0, nil, fmt.Errorf("confidentiality pad of % x", p)
 		}
 	}
-	p = p[:len(p)-1-pad]
-	if len(p) < 8 || p[0] != 0x81 || p[3] != 0x20 || checksum(p[:2]) != p[2] || checksum(p[3:len(p)-1]) != p[len(p)-1] {
-		return 0, 0, 0, nil, fmt.Errorf("message % x", p)
+	return r[5] & 0x3f, p[:len(p)-1-pad], nil
+}
+
+// unseal returns the IPMI response in a packet of the session: command,
+// completion code and data.
+func (c *client) unseal(r []byte) (rq, cmd, code byte, data []byte, err error) {
+	typ, p, err := c.unsealType(r)
+	if err != nil {
+		return 0, 0, 0, nil, err
+	}
+	if typ != 0 || len(p) < 8 || p[0] != 0x81 || p[3] != 0x20 || checksum(p[:2]) != p[2] || checksum(p[3:len(p)-1]) != p[len(p)-1] {
+		return 0, 0, 0, nil, fmt.Errorf("type %d, message % x", typ, p)
 	}
 	return p[4] >> 2, p[5], p[6], p[7 : len(p)-1], nil
 }
@@ -259,6 +275,10 @@ func (c *client) request(netFn, cmd byte, data ...byte) []byte {
 // do sends a command in the session and returns its completion code and data.
 func (c *client) do(netFn, cmd byte, data ...byte) (byte, []byte, error) {
 	r, err := c.exchange(c.request(netFn, cmd, data...))
+	for err == nil && len(r) > 5 && r[5]&0x3f == 1 {
+		c.aside = append(c.aside, bytes.Clone(r))
+		r, err = c.read()
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -294,4 +314,36 @@ func (c *client) session(user, password string) error {
 		return fmt.Errorf("chassis status: %02Xh, %w", code, err)
 	}
 	return c.logout()
+}
+
+// solPacket is a packet of Serial over LAN (table 15-2).
+type solPacket struct {
+	seq, ack, accepted, flags byte
+	data                      string
+}
+
+// sendSOL sends a packet of Serial over LAN.
+func (c *client) sendSOL(p solPacket) error {
+	c.seq++
+	_, err := c.conn.Write(c.sealType(c.seq, 1, append([]byte{p.seq, p.ack, p.accepted, p.flags}, p.data...)))
+	return err
+}
+
+// readSOL returns the next packet of Serial over LAN.
+func (c *client) readSOL() (solPacket, error) {
+	var r []byte
+	var err error
+	if len(c.aside) > 0 {
+		r, c.aside = c.aside[0], c.aside[1:]
+	} else if r, err = c.read(); err != nil {
+		return solPacket{}, err
+	}
+	typ, p, err := c.unsealType(r)
+	if err != nil {
+		return solPacket{}, err
+	}
+	if typ != 1 || len(p) < 4 {
+		return solPacket{}, fmt.Errorf("payload type %d: % x", typ, p)
+	}
+	return solPacket{p[0], p[1], p[2], p[3], string(p[4:])}, nil
 }

@@ -3,10 +3,12 @@ package ipmi_test
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tenks/tenks/internal/bmc/account"
 	"github.com/tenks/tenks/internal/bmc/ipmi"
 	"github.com/tenks/tenks/internal/machine"
 )
@@ -15,7 +17,7 @@ import (
 // same, so that a wrong byte order shows.
 const testUUID = "9b7a215c-3d0e-5c6e-8a5f-10025b000e55"
 
-var testUser = ipmi.User{Name: "admin", Password: "s3cret"}
+var testUser = account.Account{ID: 2, Name: "admin", Password: "s3cret", Role: account.Administrator, Enabled: true}
 
 // hardware is a computer in memory.
 type hardware struct {
@@ -105,23 +107,43 @@ func (s *store) Save(m machine.Memory) error {
 	return nil
 }
 
-// newServer returns a server that does not serve yet.
-func newServer(t testing.TB, hw *hardware, users ...ipmi.User) *ipmi.Server {
+// newServer returns a server that does not serve yet. Its accounts are testUser
+// and others.
+func newServer(t testing.TB, hw machine.Hardware, others ...account.Account) *ipmi.Server {
 	t.Helper()
-	m, err := machine.New(machine.Identity{Name: "tk0", UUID: testUUID}, hw, &store{})
+	return serverOf(t, hw, &store{}, others...)
+}
+
+// serverOf is newServer with a memory that others may have, too.
+func serverOf(t testing.TB, hw machine.Hardware, st machine.Store, others ...account.Account) *ipmi.Server {
+	t.Helper()
+	m, err := machine.New(machine.Identity{Name: "tk0", UUID: testUUID, Serial: "TK000017"}, hw, st)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(users) == 0 {
-		users = []ipmi.User{testUser}
+	t.Cleanup(m.Close)
+	accounts, err := account.New(m, testUser.Name, testUser.Password)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return &ipmi.Server{Machine: m, Users: users}
+	for _, a := range others {
+		if err := accounts.Set(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &ipmi.Server{Machine: m, Accounts: accounts, ResetTime: 30 * time.Millisecond}
 }
 
 // serve serves s on a free port of 127.0.0.1 until the test ends.
 func serve(t testing.TB, s *ipmi.Server) *net.UDPAddr {
 	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return serveAt(t, s, "127.0.0.1:0")
+}
+
+// serveAt serves s on an address until the test ends.
+func serveAt(t testing.TB, s *ipmi.Server, address string) *net.UDPAddr {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,12 +26,18 @@ const (
 	paramInitiatorMailbox = 7
 )
 
+// mailboxBlocks is how many blocks parameter 7 has.
+const mailboxBlocks = 5
+
 // options is the volatile part of the boot options. The flags are not here: they
-// are the machine's override.
+// are the machine's override; parameter 3 is kept.
 type options struct {
-	setBy       uint32 // session that has "set in progress"; 0: none
-	clearing    uint8  // parameter 3
-	acknowledge uint8  // parameter 4
+	setBy         uint32 // session that has "set in progress"; 0: none
+	partition     uint8  // parameter 1
+	partitionScan uint8  // parameter 2
+	acknowledge   uint8  // parameter 4
+	initiator     [9]uint8
+	mailbox       [mailboxBlocks][16]uint8
 }
 
 // devices pairs boot device selectors with what machines know. Others, such as
@@ -63,14 +69,16 @@ func setBootOptions(s *Server, q *request, out []byte) (code, []byte) {
 		return invalidField, out
 	}
 	param, d := d[0]&^invalidBit, d[1:]
-	lengths := [...]int{paramInProgress: 1, paramValidClearing: 1, paramAcknowledge: 2, paramFlags: wire.BootFlagsLen, paramInitiatorMailbox: 0}
+	lengths := [...]int{
+		paramInProgress: 1, paramPartition: 1, paramPartitionScan: 1, paramValidClearing: 1, paramAcknowledge: 2,
+		paramFlags: wire.BootFlagsLen, paramInitiatorInfo: 9, paramInitiatorMailbox: 17,
+	}
 	switch {
 	case param > paramInitiatorMailbox:
 		return paramUnsupported, out
 	case len(d) == 0: // "do not change the parameter" (§28.12)
 		return ok, out
-	case lengths[param] == 0:
-		return paramReadOnly, out
+	case param == paramInitiatorMailbox && len(d) < lengths[param]: // the rest of the block stays
 	case len(d) != lengths[param]:
 		return invalidLength, out
 	}
@@ -78,18 +86,37 @@ func setBootOptions(s *Server, q *request, out []byte) (code, []byte) {
 	switch param {
 	case paramInProgress:
 		return s.setInProgress(q, d[0]), out
+	case paramPartition:
+		o.partition = d[0]
+	case paramPartitionScan:
+		o.partitionScan = d[0] & 0x03
 	case paramValidClearing:
-		o.clearing = d[0] & 0x1f
-		if d[0]&keepAfterTime != 0 {
-			return codeFor(s.Machine.KeepOverride(0)), out
-		}
+		return s.setClearing(d[0] & 0x1f), out
 	case paramAcknowledge:
 		mask := d[0]
 		o.acknowledge = o.acknowledge&^mask | d[1]&mask
 	case paramFlags:
 		return s.setBootFlags(d), out
+	case paramInitiatorInfo:
+		copy(o.initiator[:], d)
+	case paramInitiatorMailbox:
+		if d[0] >= mailboxBlocks {
+			return invalidField, out
+		}
+		copy(o.mailbox[d[0]][:], d[1:])
 	}
 	return ok, out
+}
+
+// setClearing sets parameter 3.
+func (s *Server) setClearing(bits uint8) code {
+	if err := s.keep(func(k *kept) { k.BootFlagClearing = bits }); err != nil {
+		return codeFor(err)
+	}
+	if bits&keepAfterTime != 0 {
+		return codeFor(s.Machine.KeepOverride(0))
+	}
+	return ok
 }
 
 // setInProgress sets parameter 0. It ends with the session that set it: a client
@@ -129,7 +156,7 @@ func (s *Server) setBootFlags(data []byte) code {
 		return invalidField
 	}
 	valid := bootFlagsTime
-	if s.chassis.options.clearing&keepAfterTime != 0 {
+	if s.kept.BootFlagClearing&keepAfterTime != 0 {
 		valid = 0
 	}
 	return codeFor(s.Machine.SetOverride(&machine.Boot{
@@ -149,10 +176,12 @@ func getBootOptions(s *Server, q *request, out []byte) (code, []byte) {
 			value = 1
 		}
 		return ok, append(out, value)
-	case paramPartition, paramPartitionScan: // there is no service partition
-		return ok, append(out, 0)
+	case paramPartition:
+		return ok, append(out, o.partition)
+	case paramPartitionScan:
+		return ok, append(out, o.partitionScan)
 	case paramValidClearing:
-		return ok, append(out, o.clearing)
+		return ok, append(out, s.kept.BootFlagClearing)
 	case paramAcknowledge:
 		return ok, append(out, 0, o.acknowledge) // the mask reads as 0
 	case paramFlags:
@@ -162,10 +191,13 @@ func getBootOptions(s *Server, q *request, out []byte) (code, []byte) {
 		}
 		return ok, f.Append(out)
 	case paramInitiatorInfo:
-		return ok, append(out, make([]byte, 9)...)
+		return ok, append(out, o.initiator[:]...)
 	case paramInitiatorMailbox:
-		out = append(out, q.message.Data[1])
-		return ok, append(out, make([]byte, 16)...)
+		block := q.message.Data[1]
+		if block >= mailboxBlocks {
+			return invalidField, out[:1]
+		}
+		return ok, append(append(out, block), o.mailbox[block][:]...)
 	}
 	return paramUnsupported, out[:1]
 }

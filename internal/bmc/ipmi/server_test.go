@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tenks/tenks/internal/bmc/ipmi"
+	"github.com/tenks/tenks/internal/bmc/account"
 	"github.com/tenks/tenks/internal/machine"
 )
 
@@ -177,7 +177,14 @@ func TestOpenSession(t *testing.T) {
 
 // TestLogin has the statuses of RAKP 2 and RAKP 4 (table 13-15).
 func TestLogin(t *testing.T) {
-	addr := serve(t, newServer(t, &hardware{}, testUser, ipmi.User{Name: "sixteenbyteslong", Password: "twentybyteslongtoday"}, ipmi.User{Name: "nopass"}))
+	addr := serve(t, newServer(t, &hardware{},
+		account.Account{ID: 3, Name: "sixteenbyteslong", Password: "twentybyteslongtoday", Role: account.Administrator, Enabled: true},
+		account.Account{ID: 4, Name: "nopass", Role: account.Administrator, Enabled: true},
+		account.Account{ID: 5, Name: "disabled", Password: "s3cret", Role: account.Administrator},
+		account.Account{ID: 6, Name: "noaccess", Password: "s3cret", Role: account.NoAccess, Enabled: true},
+		account.Account{ID: 7, Name: "noipmi", Password: "s3cret", Role: account.Administrator, Enabled: true, NoIPMI: true},
+		account.Account{ID: 8, Name: "operator", Password: "s3cret", Role: account.Operator, Enabled: true},
+		account.Account{ID: 9, Name: "reader", Password: "s3cret", Role: account.ReadOnly, Enabled: true}))
 	tests := []struct {
 		name, user, password string
 		role                 byte
@@ -193,6 +200,15 @@ func TestLogin(t *testing.T) {
 		{"unknown user, by name and privilege", "root", "s3cret", 0x04, 0x0d},
 		{"null user", "", "", 0x14, 0x0d},
 		{"user without password", "nopass", "", 0x14, 0x0d},
+		{"disabled user", "disabled", "s3cret", 0x14, 0x0d},
+		{"user without access", "noaccess", "s3cret", 0x12, 0x0d},
+		{"user without IPMI", "noipmi", "s3cret", 0x14, 0x0d},
+		{"operator", "operator", "s3cret", 0x13, 0},
+		{"operator as user", "operator", "s3cret", 0x12, 0},
+		{"operator as administrator", "operator", "s3cret", 0x14, 0x0a},
+		{"operator as administrator, by name and privilege", "operator", "s3cret", 0x04, 0x0a},
+		{"reader", "reader", "s3cret", 0x12, 0},
+		{"reader as operator", "reader", "s3cret", 0x13, 0x0a},
 		{"long name", strings.Repeat("a", 17), "s3cret", 0x14, 0x0c},
 		{"very long name", strings.Repeat("a", 255), "s3cret", 0x14, 0x0c},
 		{"role 0", "admin", "s3cret", 0x10, 0x09},
@@ -573,7 +589,21 @@ func TestBootOptions(t *testing.T) {
 	}
 	wantCode(t, b, 0x80, 0x00, 0x09, 8, 0, 0)
 	wantCode(t, b, 0x80, 0x00, 0x08, 8, 0)
-	wantCode(t, b, 0x82, 0x00, 0x08, 6, 0)
+	wantCode(t, b, 0xc7, 0x00, 0x08, 6, 0)
+	wantCode(t, b, 0xcc, 0x00, 0x08, 7, 5, 1)
+	wantCode(t, b, 0xcc, 0x00, 0x09, 7, 5, 0)
+	must(t, b, 0x00, 0x08, 7, 1, 'a', 'b')
+	must(t, b, 0x00, 0x08, 6, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	must(t, b, 0x00, 0x08, 1, 7)
+	must(t, b, 0x00, 0x08, 2, 3)
+	for param, want := range map[byte]string{1: "01 01 07", 2: "01 02 03", 6: "01 06 010203040506070809"} {
+		if got := must(t, b, 0x00, 0x09, param, 0, 0); !bytes.Equal(got, unhex(t, want)) {
+			t.Errorf("parameter %d reads % x, want %s", param, got, want)
+		}
+	}
+	if got := must(t, b, 0x00, 0x09, 7, 1, 0); !bytes.Equal(got, unhex(t, "01 07 01 6162 0000000000000000000000000000")) {
+		t.Errorf("mailbox reads % x", got)
+	}
 	wantCode(t, b, 0xc7, 0x00, 0x08, 5, 0x80, 4)
 	wantCode(t, b, 0xcc, 0x00, 0x08, 0x85, 0x80, 4, 0, 0, 0)
 	must(t, b, 0x00, 0x08, 5) // nothing is changed
@@ -588,25 +618,25 @@ func TestCommands(t *testing.T) {
 		netFn, cmd byte
 		in, want   string
 	}{
-		{"Get Device ID (§20.1)", 0x06, 0x01, "", "20 01 01 00 02 86 000000 0000 00000000"},
+		{"Get Device ID (§20.1)", 0x06, 0x01, "", "20 01 01 00 02 8f 000000 0000 00000000"},
 		{"Get Self Test Results (§20.4)", 0x06, 0x04, "", "55 00"},
 		{"Get Device GUID (§20.8)", 0x06, 0x08, "", "550e005b02105f8a6e5c0e3d5c217a9b"},
 		{"Get Channel Cipher Suites (§22.15)", 0x06, 0x54, "0e 00 80", "01 c0 11 03 44 81 c0 03 01 41 81"},
 		{"Get Channel Access (§22.23)", 0x06, 0x41, "0e 40", "22 04"},
 		{"Get Channel Info (§22.24)", 0x06, 0x42, "0e", "01 04 01 81 f2 1b 00 00 00"},
-		{"Get User Access, user 2 (§22.27)", 0x06, 0x44, "01 02", "02 41 02 14"},
-		{"Get User Access, null user", 0x06, 0x44, "01 01", "02 81 02 0f"},
+		{"Get User Access, user 2 (§22.27)", 0x06, 0x44, "01 02", "0f 41 01 14"},
+		{"Get User Access, null user", 0x06, 0x44, "01 01", "0f 81 01 0f"},
 		{"Get User Name, user 2 (§22.29)", 0x06, 0x46, "02", "61646d696e 0000000000000000000000"},
 		{"Get User Name, null user", 0x06, 0x46, "01", "00000000000000000000000000000000"},
-		{"Get Chassis Capabilities (§28.1)", 0x00, 0x00, "", "00 20 20 20 20"},
+		{"Get Chassis Capabilities (§28.1)", 0x00, 0x00, "", "04 20 20 20 20"},
 		{"Get Chassis Status (§28.2)", 0x00, 0x01, "", "00 00 40 00"},
 		{"Get System Restart Cause (§28.11)", 0x00, 0x07, "", "00 00"},
-		{"Set Power Restore Policy (§28.8)", 0x00, 0x06, "03", "01"},
+		{"Set Power Restore Policy (§28.8)", 0x00, 0x06, "03", "07"},
 		{"Get LAN Configuration Parameters, address (§23.2)", 0x0c, 0x02, "01 03 00 00", "11 7f000001"},
 		{"Get LAN Configuration Parameters, suites", 0x0c, 0x02, "01 17 00 00", "11 00 11 03"},
-		{"Get SEL Info (§31.2)", 0x0a, 0x40, "", "51 0000 0000 00000000 00000000 02"},
-		{"Get SDR Repository Info (§33.9)", 0x0a, 0x20, "", "51 0100 0000 00000000 00000000 02"},
-		{"Get SDR (§33.12)", 0x0a, 0x23, "0000 0000 00 ff", "ffff 0100 51 12 0e 20 00 00 86 000000 06 01 00 c3 424d43"},
+		{"Get SEL Info (§31.2)", 0x0a, 0x40, "", "51 0000 0020 00000000 00000000 0b"},
+		{"Get SDR Repository Info (§33.9)", 0x0a, 0x20, "", "51 0c00 0000 00000000 00000000 03"},
+		{"Get SDR (§33.12)", 0x0a, 0x23, "0000 0000 00 ff", "0200 0100 51 12 0e 20 00 00 8f 000000 06 01 00 c3 424d43"},
 	}
 	for _, tt := range tests {
 		if got := must(t, c, tt.netFn, tt.cmd, unhex(t, tt.in)...); !bytes.Equal(got, unhex(t, tt.want)) {
@@ -614,11 +644,12 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	wantCode(t, c, 0xc1, 0x06, 0x99)
-	wantCode(t, c, 0xc1, 0x2c, 0x00, 0) // PICMG, DCMI
+	wantCode(t, c, 0xc1, 0x2c, 0x00, 0) // PICMG
 	wantCode(t, c, 0xc7, 0x06, 0x3c, 1)
-	wantCode(t, c, 0xcc, 0x06, 0x46, 3)
+	wantCode(t, c, 0xcc, 0x06, 0x46, 16)
+	wantCode(t, c, 0xcc, 0x06, 0x46, 0)
 	wantCode(t, c, 0xcb, 0x0a, 0x43, 0, 0, 0, 0, 0, 0xff)
-	wantCode(t, c, 0x80, 0x0c, 0x02, 1, 5, 0, 0)
+	wantCode(t, c, 0x80, 0x0c, 0x02, 1, 9, 0, 0)
 	c.seq++
 	msg := message(nil, 0x06, 5, 0x01)
 	msg[1] |= 1 // LUN 1

@@ -4,11 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/tenks/tenks/internal/bmc/account"
 	"github.com/tenks/tenks/internal/bmc/ipmi/wire"
 )
 
@@ -39,8 +38,8 @@ type session struct {
 	from      peer      // where it came from
 	privilege privilege // now
 	limit     privilege // at most
-	user      User
-	userID    uint8
+	account   account.Account
+	leaving   bool // its account has gone by its own command: it may only be closed
 	exchange  wire.Exchange
 	cipher    *wire.Cipher
 	window    window
@@ -52,16 +51,23 @@ type session struct {
 // sessions is the session table. It needs no timer: a session whose time is
 // over is removed when somebody asks for it or when a new one is made.
 type sessions struct {
-	byID map[uint32]*session
+	byID  map[uint32]*session
+	ended func(*session) // called for every session that is removed
 }
 
-func (t *sessions) init() { t.byID = map[uint32]*session{} }
+func (t *sessions) init(ended func(*session)) { t.byID, t.ended = map[uint32]*session{}, ended }
+
+// remove ends a session.
+func (t *sessions) remove(v *session) {
+	delete(t.byID, v.id)
+	t.ended(v)
+}
 
 // find returns the session, or nil.
 func (t *sessions) find(id uint32, now time.Time) *session {
 	v := t.byID[id]
 	if v != nil && now.Sub(v.used) > idleTime {
-		delete(t.byID, id)
+		t.remove(v)
 		return nil
 	}
 	return v
@@ -88,7 +94,7 @@ func (t *sessions) add(now time.Time) *session {
 		return nil
 	}
 	if halfOpen >= maxHalfOpen {
-		delete(t.byID, oldest.id)
+		t.remove(oldest)
 	}
 	v := &session{used: now}
 	for v.id == 0 || t.byID[v.id] != nil {
@@ -106,9 +112,9 @@ func (t *sessions) expire(now time.Time) {
 }
 
 func (t *sessions) deleteFunc(del func(*session) bool) {
-	for id, v := range t.byID {
+	for _, v := range t.byID {
 		if del(v) {
-			delete(t.byID, id)
+			t.remove(v)
 		}
 	}
 }
@@ -167,160 +173,4 @@ func (w *window) accept(n uint32) bool {
 	}
 	w.seen |= bit
 	return true
-}
-
-// open answers an RMCP+ Open Session Request (§13.17).
-func (s *Server) open(b []byte, from peer, now time.Time) error {
-	r, err := wire.DecodeOpenRequest(b)
-	if err != nil {
-		return err
-	}
-	out := wire.OpenResponse{Tag: r.Tag, ConsoleID: r.ConsoleID}
-	suite, ok := chooseSuite(r)
-	var v *session
-	switch {
-	case r.Privilege > uint8(administrator): // 0 asks for the highest
-		out.Status = wire.StatusInvalidRole
-	case !ok:
-		out.Status = wire.StatusNoSuite
-	default:
-		if v = s.sessions.add(now); v == nil {
-			out.Status = wire.StatusNoResources
-		}
-	}
-	if v != nil {
-		v.from, v.limit = from, privilege(r.Privilege)
-		if v.limit == 0 {
-			v.limit = administrator
-		}
-		v.exchange = wire.Exchange{Suite: suite, ConsoleID: r.ConsoleID, SystemID: v.id, GUID: s.guid}
-		out.Privilege, out.SystemID = uint8(v.limit), v.id
-		out.Auth, out.Integrity, out.Confidentiality = suite.Algorithms()
-	}
-	s.body = out.Append(s.body[:0])
-	s.send(wire.Packet{Plus: true, Type: wire.PayloadOpenResponse, Payload: s.body}, from)
-	return nil
-}
-
-// suites are the cipher suites on offer, the best first.
-var suites = [...]wire.Suite{wire.Suite17, wire.Suite3}
-
-// chooseSuite returns the best suite with the algorithms that r asks for.
-func chooseSuite(r wire.OpenRequest) (wire.Suite, bool) {
-	fits := func(asked, has uint8) bool { return asked == has || asked == wire.Wildcard }
-	for _, suite := range suites {
-		a, i, c := suite.Algorithms()
-		if fits(r.Auth, a) && fits(r.Integrity, i) && fits(r.Confidentiality, c) {
-			return suite, true
-		}
-	}
-	return 0, false
-}
-
-// rakp1 answers RAKP message 1 (§13.20) with RAKP message 2.
-func (s *Server) rakp1(b []byte, from peer, now time.Time) error {
-	r, err := wire.DecodeRAKP1(b)
-	if err != nil {
-		return err
-	}
-	out := wire.RAKP2{Tag: r.Tag, GUID: s.guid}
-	v := s.sessions.find(r.SystemID, now)
-	if v == nil || v.state == active {
-		out.Status = wire.StatusInvalidSession
-	} else {
-		out.ConsoleID = v.exchange.ConsoleID
-		out.Status = s.challenge(v, r)
-	}
-	switch {
-	case out.Status == wire.StatusOK:
-		out.Random, out.Code = v.exchange.SystemRandom, v.exchange.Code2()
-	case v != nil && v.state != active:
-		delete(s.sessions.byID, v.id) // the console has to begin again
-	}
-	s.body = out.Append(s.body[:0])
-	s.send(wire.Packet{Plus: true, Type: wire.PayloadRAKP2, Payload: s.body}, from)
-	return nil
-}
-
-// challenge notes in v what RAKP 1 says, and chooses the BMC's random number. A
-// RAKP 1 that is sent again gets the same number, as the console cannot know
-// which of its copies was answered first.
-func (s *Server) challenge(v *session, r wire.RAKP1) wire.Status {
-	// All users are administrators, so that the look-up by name and
-	// privilege and that by name alone (RoleNameOnly) find the same one.
-	role := privilege(r.Role & wire.RolePrivilege)
-	switch {
-	case role < callback || role > administrator:
-		return wire.StatusInvalidRole
-	case role > v.limit:
-		return wire.StatusUnauthorizedRole
-	case len(r.Name) > wire.NameMax:
-		return wire.StatusInvalidNameLength
-	}
-	i := slices.IndexFunc(s.Users, func(u User) bool { return u.Name == string(r.Name) })
-	// The null user, and one without password, are not allowed in.
-	if i < 0 || len(r.Name) == 0 || s.Users[i].Password == "" {
-		return wire.StatusUnauthorizedName
-	}
-	x := &v.exchange
-	again := v.state == challenged && x.ConsoleRandom == r.Random && x.Role == r.Role && x.Name == string(r.Name)
-	if !again {
-		_, _ = rand.Read(x.SystemRandom[:]) // never fails
-	}
-	v.state, v.user, v.userID = challenged, s.Users[i], uint8(firstUserID+i)
-	x.ConsoleRandom, x.Role, x.Name, x.Password = r.Random, r.Role, v.user.Name, v.user.Password
-	return wire.StatusOK
-}
-
-// rakp3 answers RAKP message 3 (§13.22) with RAKP message 4. If it is right the
-// session is active.
-func (s *Server) rakp3(b []byte, from peer, now time.Time) error {
-	r, err := wire.DecodeRAKP3(b)
-	if err != nil {
-		return err
-	}
-	v := s.sessions.find(r.SystemID, now)
-	out := wire.RAKP4{Tag: r.Tag}
-	switch {
-	case v == nil, v.state == opened:
-		out.Status = wire.StatusInvalidSession
-	case r.Status != wire.StatusOK:
-		// The console gives up and expects no answer (§13.22).
-		if v.state == challenged {
-			delete(s.sessions.byID, v.id)
-		}
-		return fmt.Errorf("console gave up the log-in, status %#x", uint8(r.Status))
-	default:
-		out.ConsoleID = v.exchange.ConsoleID
-		out.Status, out.Code = s.activate(v, r.Code, from, now)
-	}
-	s.body = out.Append(s.body[:0])
-	s.send(wire.Packet{Plus: true, Type: wire.PayloadRAKP4, Payload: s.body}, from)
-	return nil
-}
-
-// activate makes a session of a challenge if the code proves the password. A
-// RAKP 3 that is sent again, because its answer was lost, gets it again.
-func (s *Server) activate(v *session, code []byte, from peer, now time.Time) (wire.Status, []byte) {
-	if !wire.EqualCodes(code, v.exchange.Code3()) {
-		if v.state == challenged {
-			delete(s.sessions.byID, v.id)
-		}
-		return wire.StatusInvalidCheckValue, nil
-	}
-	key := v.exchange.SessionKey()
-	if v.state == active {
-		return wire.StatusOK, v.exchange.Code4(key)
-	}
-	v.handle = s.sessions.freeHandle()
-	if v.handle == 0 { // others were faster
-		delete(s.sessions.byID, v.id)
-		return wire.StatusNoResources, nil
-	}
-	v.state, v.used, v.from = active, now, from
-	v.limit = privilege(v.exchange.Role & wire.RolePrivilege)
-	v.privilege = min(v.limit, user) // until Set Session Privilege (§22.18)
-	v.cipher = wire.NewCipher(v.exchange.Suite, key)
-	s.log().LogAttrs(s.ctx, slog.LevelDebug, "session began", slog.Any("from", from), slog.String("user", v.user.Name))
-	return wire.StatusOK, v.exchange.Code4(key)
 }

@@ -14,7 +14,7 @@ import (
 // then makes room for others.
 func TestIdle(t *testing.T) {
 	var table sessions
-	table.init()
+	table.init(func(*session) {})
 	start := time.Now()
 	v := table.add(start)
 	if table.find(v.id, start.Add(60*time.Second)) != v {
@@ -40,7 +40,7 @@ func TestIdle(t *testing.T) {
 // nobody else.
 func TestHalfOpen(t *testing.T) {
 	var table sessions
-	table.init()
+	table.init(func(*session) {})
 	now := time.Now()
 	user := table.add(now)
 	user.state = active

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tenks/tenks/internal/bmc/ipmi"
+	"github.com/tenks/tenks/internal/bmc/account"
 )
 
 // TestLostAnswers: a console that does not get RAKP 2 or RAKP 4 sends RAKP 1 or 3
@@ -125,24 +125,33 @@ func TestSessions(t *testing.T) {
 	wantCode(t, last, 0x87, 0x06, 0x3c, le32(open[1].system)...)
 }
 
-// TestSetUsers: sessions of users who are gone, or have a new password, end.
-func TestSetUsers(t *testing.T) {
-	stay, change, gone := testUser, ipmi.User{Name: "b", Password: "b1"}, ipmi.User{Name: "c", Password: "c1"}
-	s := newServer(t, &hardware{}, gone, stay, change)
+// TestAccountsChange: sessions of accounts that are gone, or have changed, end;
+// others stay.
+func TestAccountsChange(t *testing.T) {
+	change := account.Account{ID: 3, Name: "b", Password: "b1", Role: account.Administrator, Enabled: true}
+	gone := account.Account{ID: 4, Name: "c", Password: "c1", Role: account.Operator, Enabled: true}
+	s := newServer(t, &hardware{}, change, gone)
 	addr := serve(t, s)
-	sessions := map[ipmi.User]*client{}
-	for _, u := range []ipmi.User{stay, change, gone} {
-		sessions[u] = mustDial(t, addr)
-		if err := sessions[u].login(u.Name, u.Password); err != nil {
+	sessions := map[string]*client{}
+	for _, u := range []account.Account{testUser, change, gone} {
+		c := mustDial(t, addr)
+		c.role = 0x12
+		if err := c.login(u.Name, u.Password); err != nil {
+			t.Fatal(err)
+		}
+		sessions[u.Name] = c
+	}
+	change.Password = "b2"
+	for _, a := range []account.Account{change, {ID: 4, Role: account.NoAccess}} {
+		if err := s.Accounts.Set(a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.SetUsers([]ipmi.User{stay, {Name: "b", Password: "b2"}})
-	must(t, sessions[stay], 0x06, 0x01)
-	for _, u := range []ipmi.User{change, gone} {
-		sessions[u].timeout = 30 * time.Millisecond
-		if _, _, err := sessions[u].do(0x06, 0x01); !errors.Is(err, errSilent) {
-			t.Errorf("session of %s: %v", u.Name, err)
+	must(t, sessions[testUser.Name], 0x06, 0x01)
+	for _, name := range []string{"b", "c"} {
+		sessions[name].timeout = 30 * time.Millisecond
+		if _, _, err := sessions[name].do(0x06, 0x01); !errors.Is(err, errSilent) {
+			t.Errorf("session of %s: %v", name, err)
 		}
 	}
 	if err := mustDial(t, addr).login("b", "b2"); err != nil {
@@ -150,6 +159,14 @@ func TestSetUsers(t *testing.T) {
 	}
 	if err := mustDial(t, addr).login("c", "c1"); !errors.Is(err, statusError(0x0d)) {
 		t.Errorf("user c: %v", err)
+	}
+	// The file's account.
+	if err := s.Accounts.Reset("admin", "new"); err != nil {
+		t.Fatal(err)
+	}
+	sessions[testUser.Name].timeout = 30 * time.Millisecond
+	if _, _, err := sessions[testUser.Name].do(0x06, 0x01); !errors.Is(err, errSilent) {
+		t.Errorf("session of the file's account: %v", err)
 	}
 }
 
@@ -204,9 +221,12 @@ func TestMemory(t *testing.T) {
 
 // TestColdReset: it is answered, and ends all sessions.
 func TestColdReset(t *testing.T) {
-	addr := serve(t, newServer(t, &hardware{}))
+	s := newServer(t, &hardware{})
+	s.ResetTime = 150 * time.Millisecond
+	addr := serve(t, s)
 	c, other := login(t, addr), login(t, addr)
 	must(t, other, 0x06, 0x03) // warm: ends those of others
+	time.Sleep(60 * time.Millisecond)
 	c.timeout = 30 * time.Millisecond
 	if _, _, err := c.do(0x06, 0x01); !errors.Is(err, errSilent) {
 		t.Errorf("session after somebody's warm reset: %v", err)
@@ -216,5 +236,12 @@ func TestColdReset(t *testing.T) {
 	if _, _, err := other.do(0x06, 0x01); !errors.Is(err, errSilent) {
 		t.Errorf("session after a cold reset: %v", err)
 	}
+	// It is silent for a while.
+	early := mustDial(t, addr)
+	early.timeout = 5 * time.Millisecond
+	if err := early.open(); !errors.Is(err, errSilent) {
+		t.Errorf("log-in right after a cold reset: %v", err)
+	}
+	time.Sleep(150 * time.Millisecond)
 	login(t, addr)
 }

@@ -58,6 +58,7 @@ func (s Suite) mac(key, data []byte) []byte {
 type Exchange struct {
 	Suite         Suite
 	Password      string // at most 20 bytes
+	BMCKey        string // Kg, at most 20 bytes; "": there is none
 	ConsoleID     uint32 // SIDm
 	SystemID      uint32 // SIDc
 	ConsoleRandom [16]byte
@@ -90,12 +91,16 @@ func (x *Exchange) Code3() []byte {
 	return x.Suite.mac([]byte(x.Password), x.appendUser(b))
 }
 
-// SessionKey is the session integrity key, SIK. There is no BMC key (Kg): the
+// SessionKey is the session integrity key, SIK. Where there is no BMC key the
 // password takes its place, as §13.31 says.
 func (x *Exchange) SessionKey() []byte {
+	key := x.BMCKey
+	if key == "" {
+		key = x.Password
+	}
 	b := append(make([]byte, 0, 64), x.ConsoleRandom[:]...)
 	b = append(b, x.SystemRandom[:]...)
-	return x.Suite.mac([]byte(x.Password), x.appendUser(b))
+	return x.Suite.mac([]byte(key), x.appendUser(b))
 }
 
 // Code4 is the integrity check value of RAKP 4.

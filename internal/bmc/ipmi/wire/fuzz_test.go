@@ -52,6 +52,7 @@ func FuzzDecodeRAKP1(f *testing.F)        { fuzz(f, PayloadRAKP1, DecodeRAKP1) }
 func FuzzDecodeRAKP2(f *testing.F)        { fuzz(f, PayloadRAKP2, DecodeRAKP2) }
 func FuzzDecodeRAKP3(f *testing.F)        { fuzz(f, PayloadRAKP3, DecodeRAKP3) }
 func FuzzDecodeRAKP4(f *testing.F)        { fuzz(f, PayloadRAKP4, DecodeRAKP4) }
+func FuzzDecodeSOL(f *testing.F)          { fuzz(f, PayloadSOL, DecodeSOL) }
 func FuzzDecodeBootFlags(f *testing.F)    { fuzz(f, 0, DecodeBootFlags) }
 
 // FuzzOpen: whatever comes in a session, opening it does not panic.

@@ -7,7 +7,12 @@ const (
 	NetFnApp       uint8 = 0x06
 	NetFnStorage   uint8 = 0x0a
 	NetFnTransport uint8 = 0x0c
+	NetFnGroup     uint8 = 0x2c // the first byte of the data says whose: GroupDCMI
 )
+
+// GroupDCMI is the first byte of the data of DCMI's commands ("Data Center
+// Manageability Interface Specification", v1.5, §6).
+const GroupDCMI uint8 = 0xdc
 
 // AddressBMC is the address of a BMC (§5.5).
 const AddressBMC uint8 = 0x20
