@@ -145,8 +145,8 @@ func scaleOf(d machine.Sensor) wire.Scale {
 }
 
 // discreteRecords are the sensors of states.
-func discreteRecords() [2]wire.FullSensor {
-	return [2]wire.FullSensor{
+func discreteRecords() []wire.FullSensor {
+	return []wire.FullSensor{
 		{Number: sensorPowerUnit, Entity: entityPowerUnit, EntityInstance: 1, Type: typePowerUnit, Reading: wire.ReadingSpecific,
 			States: powerUnitOff, Name: "Power Unit"},
 		{Number: sensorACPI, Entity: entityBoard, EntityInstance: 1, Type: typeACPI, Reading: wire.ReadingSpecific,
@@ -156,8 +156,7 @@ func discreteRecords() [2]wire.FullSensor {
 
 // records is the number of sensor data records.
 func (s *Server) records() int {
-	discrete := discreteRecords()
-	return locatorRecord + len(s.Machine.Sensors()) + len(discrete)
+	return locatorRecord + len(s.Machine.Sensors()) + len(discreteRecords())
 }
 
 // appendRecord appends the record with that ID, from locatorRecord to records.
