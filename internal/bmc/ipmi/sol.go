@@ -2,6 +2,7 @@ package ipmi
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ const (
 	solPendingMax = 4 << 10                           // taken from the console and not sent yet; the rest waits there
 	solTyped      = 32                                // packets from the client that the machine has not taken yet
 )
+
+// solConnect is how long what is typed waits for the machine's console.
+const solConnect = 2 * time.Second
 
 // solSlow is how often a packet is sent again when the retries that were asked
 // for are over, until the session ends: nothing is lost while there is a client.
@@ -64,7 +68,7 @@ func (s *Server) startSOL(q *request) code {
 		return payloadDisabled
 	}
 	// The machine may never take what is typed: nobody waits for this one.
-	go p.write()
+	go p.write(s.Machine)
 	s.sol = p
 	s.armSOL(p, q.now)
 	s.log().LogAttrs(s.ctx, slog.LevelInfo, "console activated", slog.String("user", q.session.account.Name), slog.Any("from", q.from))
@@ -94,12 +98,20 @@ func (s *Server) sessionEnded(v *session) {
 	}
 }
 
-// write types what comes from the client.
-func (p *sol) write() {
+// write types what comes from the client on m's console.
+func (p *sol) write(m *machine.Machine) {
 	for b := range p.typed {
-		// What a machine that is off or has no console now cannot take is
-		// lost, as on a real line.
-		_, _ = p.viewer.Write(b)
+		for start := time.Now(); ; time.Sleep(solConnect / 100) {
+			n, err := p.viewer.Write(b)
+			b = b[n:]
+			// The console of a machine that runs is there in a moment.
+			// What one that is off or has none now cannot take is lost,
+			// as on a real line.
+			on, _ := m.On()
+			if !errors.Is(err, machine.ErrOff) || !on || time.Since(start) > solConnect {
+				break
+			}
+		}
 	}
 }
 

@@ -377,3 +377,23 @@ func TestSOLDeaf(t *testing.T) {
 		t.Errorf("the machine got %q, want %q", got, want)
 	}
 }
+
+// TestSOLEarly: what is typed before the machine's console is there is not lost.
+func TestSOLEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hw := newTalker()
+		hw.late = 300 * time.Millisecond
+		c, end := serveCable(t, newServer(t, hw))
+		defer end()
+		activate(t, c)
+		for i, word := range []string{"early", "bird"} {
+			if err := c.sendSOL(solPacket{seq: byte(i + 1), data: word}); err != nil {
+				t.Fatal(err)
+			}
+			if p := nextSOL(t, c); p != (solPacket{ack: byte(i + 1), accepted: byte(len(word))}) {
+				t.Errorf("acknowledgement %+v", p)
+			}
+		}
+		hear(t, c, "EARLYBIRD")
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/tenks/tenks/internal/machine"
 )
@@ -19,6 +20,7 @@ type talker struct {
 	typed []byte
 	deaf  bool // nothing that is typed is taken
 	ended bool
+	late  time.Duration // how long it takes to connect to the console
 }
 
 func newTalker() *talker {
@@ -31,6 +33,7 @@ func (t *talker) Console(context.Context) (io.ReadWriteCloser, error) {
 	if on, _ := t.On(); !on {
 		return nil, machine.ErrOff
 	}
+	time.Sleep(t.late)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = false
